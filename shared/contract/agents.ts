@@ -1,0 +1,261 @@
+import { z } from 'zod';
+import { AGENT_MODE, AGENT_STATUSES, states } from '../lifecycle.ts';
+import { endpoint } from './endpoint.ts';
+import {
+  capabilities,
+  capability,
+  displayName,
+  id,
+  labels,
+  nullableTimestamp,
+  owner,
+  page,
+  pageQuery,
+  slots,
+  text,
+  timestamp,
+} from './fields.ts';
+
+/** What an agent-signed registration JWT claims (header: alg EdDSA, typ agent-registration+jwt, jwk). */
+export const registrationClaims = z.strictObject({
+  aud: z.literal('muster'),
+  iat: z.int(),
+  exp: z.int(),
+  jti: z.string().min(8).max(128),
+  enrollment_token: z.string().max(8_192),
+  boot_id: id('boot'),
+  protocol_version: z.int(),
+  display_name: displayName,
+  capabilities,
+  slots,
+  labels: labels.default({}),
+});
+export type RegistrationClaims = z.output<typeof registrationClaims>;
+
+/** What an assertion claims (header: alg EdDSA, typ agent-assertion+jwt). A new `boot_id` is a restart. */
+export const assertionClaims = z.strictObject({
+  iss: id('agent'),
+  sub: id('agent'),
+  aud: z.literal('muster'),
+  iat: z.int(),
+  exp: z.int(),
+  jti: z.string().min(8).max(128),
+  boot_id: id('boot'),
+});
+export type AssertionClaims = z.output<typeof assertionClaims>;
+
+export const agent = z.object({
+  agent_id: id('agent'),
+  display_name: z.string(),
+  owner: z.string(),
+  serves: z.enum(['all', 'owner']),
+  capabilities: z.array(z.string()),
+  labels: z.record(z.string(), z.string()),
+  slots: z.int(),
+  slots_used: z.int(),
+  status: z.enum(AGENT_STATUSES),
+  health: z.enum(['OK', 'DEGRADED']),
+  mode: z.enum(states(AGENT_MODE)),
+  trust_score: z.number(),
+  boot_id: z.string(),
+  last_seen_at: nullableTimestamp,
+  lease_expires_at: nullableTimestamp,
+  created_at: timestamp,
+  updated_at: timestamp,
+});
+export type Agent = z.output<typeof agent>;
+
+const enrollmentToken = z.object({
+  enrollment_token_id: id('enroll'),
+  capabilities: z.array(z.string()).nullable(),
+  max_slots: z.int().nullable(),
+  max_uses: z.int(),
+  uses: z.int(),
+  owner: z.string(),
+  serves: z.enum(['all', 'owner']),
+  expires_at: timestamp,
+  revoked_at: nullableTimestamp,
+  created_at: timestamp,
+});
+
+const agentParams = z.object({ agent_id: id('agent') });
+const session = { agent_id: id('agent'), access_token: z.string(), access_token_expires_at: timestamp };
+
+export const createEnrollmentToken = endpoint({
+  method: 'POST',
+  path: '/ains/enrollment-tokens',
+  tag: 'Enrolment',
+  summary: 'Make a token that lets agents register',
+  principals: ['admin'],
+  status: 201,
+  body: z.strictObject({
+    capabilities: capabilities.optional().describe('What agents may claim to do; left out: anything'),
+    max_slots: slots.optional(),
+    max_uses: z.int().min(1).max(100_000).default(1),
+    ttl_seconds: z
+      .int()
+      .min(1)
+      .max(86_400 * 90)
+      .default(900),
+    owner: owner.optional(),
+    serves: z.enum(['all', 'owner']).optional(),
+  }),
+  response: z.object({ enrollment_token_id: id('enroll'), enrollment_token: z.string(), expires_at: timestamp }),
+});
+export const listEnrollmentTokens = endpoint({
+  method: 'GET',
+  path: '/ains/enrollment-tokens',
+  tag: 'Enrolment',
+  summary: 'List enrolment tokens, without their secret',
+  principals: ['admin'],
+  query: z.strictObject(pageQuery),
+  response: page(enrollmentToken),
+});
+export const getEnrollmentToken = endpoint({
+  method: 'GET',
+  path: '/ains/enrollment-tokens/{enrollment_token_id}',
+  tag: 'Enrolment',
+  summary: 'Look at an enrolment token',
+  principals: ['admin'],
+  params: z.object({ enrollment_token_id: id('enroll') }),
+  response: enrollmentToken,
+  problems: ['not-found'],
+});
+export const revokeEnrollmentToken = endpoint({
+  method: 'DELETE',
+  path: '/ains/enrollment-tokens/{enrollment_token_id}',
+  tag: 'Enrolment',
+  summary: 'Revoke an enrolment token',
+  principals: ['admin'],
+  params: z.object({ enrollment_token_id: id('enroll') }),
+  response: enrollmentToken,
+  problems: ['not-found'],
+});
+
+export const registerAgent = endpoint({
+  method: 'POST',
+  path: '/ains/agents',
+  tag: 'Agents',
+  summary: 'Register an agent by a JWT it signed itself',
+  principals: ['public'],
+  status: 201,
+  body: z.strictObject({ registration: z.string().max(16_384) }),
+  response: z.object({
+    ...session,
+    heartbeat_interval_ms: z.int(),
+    lease_ttl_ms: z.int(),
+    poll_wait_ms: z.int(),
+  }),
+  problems: ['invalid-token', 'enrollment-token-invalid', 'upgrade-required', 'insufficient-scope'],
+});
+export const createAccessToken = endpoint({
+  method: 'POST',
+  path: '/ains/agents/{agent_id}/token',
+  tag: 'Agents',
+  summary: 'Buy an access token with a signed assertion',
+  principals: ['public'],
+  params: agentParams,
+  body: z.strictObject({ assertion: z.string().max(8_192) }),
+  response: z.object(session),
+  problems: ['invalid-token', 'token-revoked'],
+});
+export const listAgents = endpoint({
+  method: 'GET',
+  path: '/ains/agents',
+  tag: 'Agents',
+  summary: 'List agents, newest first',
+  principals: ['admin'],
+  query: z.strictObject({
+    status: z.enum(AGENT_STATUSES).optional(),
+    mode: z.enum(states(AGENT_MODE)).optional(),
+    capability: capability.optional(),
+    ...pageQuery,
+  }),
+  response: page(agent),
+});
+export const getAgent = endpoint({
+  method: 'GET',
+  path: '/ains/agents/{agent_id}',
+  tag: 'Agents',
+  summary: 'Look at an agent',
+  principals: ['admin', 'agent'],
+  params: agentParams,
+  response: agent,
+  problems: ['not-found'],
+});
+export const updateAgent = endpoint({
+  method: 'PATCH',
+  path: '/ains/agents/{agent_id}',
+  tag: 'Agents',
+  summary: 'Change how an agent is named, labelled and sized',
+  principals: ['admin', 'agent'],
+  params: agentParams,
+  body: z
+    .strictObject({ display_name: displayName.optional(), labels: labels.optional(), slots: slots.optional() })
+    .refine((body) => Object.keys(body).length > 0, { error: 'must change something' }),
+  response: agent,
+  problems: ['not-found', 'insufficient-scope'],
+});
+export const deleteAgent = endpoint({
+  method: 'DELETE',
+  path: '/ains/agents/{agent_id}',
+  tag: 'Agents',
+  summary: 'Revoke an agent: its tokens end and what it holds is re-queued',
+  principals: ['admin'],
+  params: agentParams,
+  response: agent,
+  problems: ['not-found'],
+});
+const modeVerb = <const V extends 'cordon' | 'uncordon' | 'drain'>(verb: V, summary: string) =>
+  endpoint({
+    method: 'POST',
+    path: `/ains/agents/{agent_id}/${verb}` as const,
+    tag: 'Agents',
+    summary,
+    principals: ['admin'],
+    params: agentParams,
+    response: agent,
+    problems: ['not-found', 'conflict'],
+  });
+export const cordonAgent = modeVerb('cordon', 'Give an agent no new work');
+export const uncordonAgent = modeVerb('uncordon', 'Give an agent work again');
+export const drainAgent = modeVerb('drain', 'Let an agent finish what it has, then leave');
+const capabilityList = z.object({ agent_id: id('agent'), capabilities: z.array(z.string()) });
+export const getCapabilities = endpoint({
+  method: 'GET',
+  path: '/ains/agents/{agent_id}/capabilities',
+  tag: 'Agents',
+  summary: 'What an agent can do',
+  principals: ['admin', 'agent'],
+  params: agentParams,
+  response: capabilityList,
+  problems: ['not-found'],
+});
+export const putCapabilities = endpoint({
+  method: 'PUT',
+  path: '/ains/agents/{agent_id}/capabilities',
+  tag: 'Agents',
+  summary: 'Say what an agent can do, within its enrolment',
+  principals: ['admin', 'agent'],
+  params: agentParams,
+  body: z.strictObject({ capabilities }),
+  response: capabilityList,
+  problems: ['not-found', 'insufficient-scope'],
+});
+export const searchAgents = endpoint({
+  method: 'GET',
+  path: '/ains/search',
+  tag: 'Agents',
+  summary: 'Find agents by what they can do, how far they are trusted, and labels',
+  principals: ['admin'],
+  query: z.strictObject({
+    capability: capability.optional(),
+    q: text(128).optional().describe('Part of the display name'),
+    label: text(321).optional().describe('key=value'),
+    min_trust: z.coerce.number().min(0).max(1).optional(),
+    status: z.enum(AGENT_STATUSES).optional(),
+    sort_by: z.enum(['trust_score', 'created_at']).default('trust_score'),
+    ...pageQuery,
+  }),
+  response: page(agent),
+});

@@ -1,0 +1,50 @@
+import type { z } from 'zod';
+import type { ProblemCode } from '../errors.ts';
+
+/** Who may call: nobody in particular, an admin, an agent (for its own affairs). */
+export type PrincipalKind = 'public' | 'admin' | 'agent';
+
+/** An endpoint as plain data. The server's binder, the client, OpenAPI and the generated tests are its readers. */
+export interface Endpoint {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** Path with `{names}` as in OpenAPI. */
+  path: string;
+  summary: string;
+  tag: string;
+  principals: readonly PrincipalKind[];
+  params?: z.ZodObject;
+  query?: z.ZodObject;
+  body?: z.ZodType;
+  /** The body may be left out. */
+  bodyOptional?: boolean;
+  response: z.ZodType;
+  /** Status of success; 200 unless said. */
+  status?: 200 | 201;
+  /** Problems beyond those any endpoint may answer. */
+  problems?: readonly ProblemCode[];
+}
+
+type Out<T> = T extends z.ZodType ? z.output<T> : Record<never, never>;
+type In<T> = T extends z.ZodType ? z.input<T> : undefined;
+
+/** What a verb receives: parsed, defaults filled in. */
+export interface InputOf<E extends Endpoint> {
+  params: Out<E['params']>;
+  query: Out<E['query']>;
+  body: Out<E['body']>;
+}
+
+/** What a caller sends. */
+export type CallOf<E extends Endpoint> = (E['params'] extends z.ZodType
+  ? { params: z.input<E['params']> }
+  : { params?: undefined }) &
+  (E['query'] extends z.ZodType ? { query?: z.input<E['query']> } : { query?: undefined }) &
+  (E['body'] extends z.ZodType
+    ? E['bodyOptional'] extends true
+      ? { body?: In<E['body']> }
+      : { body: In<E['body']> }
+    : { body?: undefined });
+
+export type ResponseOf<E extends Endpoint> = z.output<E['response']>;
+
+export const endpoint = <const E extends Endpoint>(definition: E): E => definition;

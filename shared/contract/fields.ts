@@ -1,0 +1,59 @@
+import { z } from 'zod';
+import { type IdPrefix, idPattern } from '../ids.ts';
+
+/** An id of one kind. A wrong one in a path answers `invalid-id`. */
+export const id = (prefix: IdPrefix) =>
+  z
+    .string()
+    .regex(idPattern(prefix), { error: `must be an id that starts with ${prefix}_` })
+    .meta({ examples: [`${prefix}_…`] });
+
+/** A time on the wire: RFC 3339, UTC, milliseconds. */
+export const timestamp = z.iso.datetime({ offset: true }).meta({ format: 'date-time' });
+export const nullableTimestamp = timestamp.nullable();
+
+/** A JSON value of any shape; what it means is between submitter and agent. */
+export const json = z.json();
+
+/** Free text of limited length. */
+export const text = (max: number) => z.string().max(max);
+const name = (max: number) => z.string().min(1).max(max);
+
+/** `word-count` or `word-count:v1`. */
+export const capability = name(128).regex(/^[A-Za-z0-9][A-Za-z0-9._-]*(:[A-Za-z0-9][A-Za-z0-9._-]*)?$/, {
+  error: 'must be a name, or name:version, of letters, digits, dots, dashes and underscores',
+});
+export const taskType = name(128).regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, {
+  error: 'must be a name of letters, digits, dots, dashes and underscores',
+});
+export const capabilities = z.array(capability).min(1).max(100);
+export const displayName = name(128);
+export const owner = name(64).regex(/^[A-Za-z0-9][A-Za-z0-9._@-]*$/, {
+  error: 'must be a name of letters, digits, dots, dashes, @ and underscores',
+});
+export const labels = z
+  .record(name(64), text(256))
+  .refine((value) => Object.keys(value).length <= 32, { error: 'must have at most 32 entries' });
+export const tags = z.array(name(64)).max(32);
+export const metadata = z
+  .record(name(64), json)
+  .refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 entries' });
+export const priority = z.int().min(1).max(10);
+export const slots = z.int().min(1).max(10_000);
+export const fence = z.int().positive();
+
+/** One page of a list, and how to ask for it. */
+export const pageQuery = {
+  limit: z.coerce.number().int().min(1).max(200).default(50),
+  cursor: z.string().max(512).optional(),
+};
+export const page = <T extends z.ZodType>(item: T) =>
+  z.object({ data: z.array(item), next_cursor: z.string().nullable() });
+
+/** An error as a run reports it. `fault` says whose it was; `retryable: false` ends the retries. */
+export const runError = z.strictObject({
+  message: text(10_000),
+  code: text(128).optional(),
+  fault: z.enum(['agent', 'task']).optional(),
+  retryable: z.boolean().optional(),
+});

@@ -1,0 +1,24 @@
+import * as agents from './agents.ts';
+import * as dispatch from './dispatch.ts';
+import type { Endpoint } from './endpoint.ts';
+import * as ops from './ops.ts';
+import * as schedules from './schedules.ts';
+import * as tasks from './tasks.ts';
+import * as trust from './trust.ts';
+
+/** Every endpoint by slice and name. The modules also export schemas, so whoever walks them keeps only endpoints. */
+const endpointsOf = (module: Record<string, unknown>): Record<string, Endpoint> =>
+  Object.fromEntries(
+    Object.entries(module).filter((entry): entry is [string, Endpoint] => {
+      const value = entry[1] as Partial<Endpoint> | undefined;
+      return typeof value?.path === 'string' && typeof value.method === 'string';
+    }),
+  );
+
+/** All endpoints by their operation id, static paths before those with parameters. */
+export const ENDPOINTS: Record<string, Endpoint> = Object.assign(
+  {},
+  ...[agents, trust, schedules, tasks, dispatch, ops].map((module) => endpointsOf(module)),
+);
+
+export { agents, dispatch, ops, schedules, tasks, trust };

@@ -1,0 +1,146 @@
+import { z } from 'zod';
+import { RETRY_POLICIES } from '../backoff.ts';
+import { RUN, states, TASK } from '../lifecycle.ts';
+import { endpoint } from './endpoint.ts';
+import {
+  capability,
+  id,
+  json,
+  metadata,
+  nullableTimestamp,
+  page,
+  pageQuery,
+  priority,
+  tags,
+  taskType,
+  text,
+  timestamp,
+} from './fields.ts';
+
+/** What of a task its submitter decides; a schedule decides the same of the tasks it makes. */
+export const taskSettings = {
+  task_type: taskType,
+  capability_required: capability.optional().describe('What the agent must be able to do; the task_type unless said'),
+  input_data: json,
+  priority: priority.default(5).describe('10 first'),
+  timeout_seconds: z.int().min(1).max(604_800).default(300).describe('The longest a run may take'),
+  max_retries: z.int().min(0).max(100).default(3),
+  retry_policy: z.enum(RETRY_POLICIES).default('exponential'),
+  client_id: text(128).min(1).optional(),
+  tags: tags.default([]),
+  metadata: metadata.default({}),
+};
+
+export const run = z.object({
+  run_id: id('run'),
+  fence: z.int(),
+  agent_id: id('agent'),
+  attempt: z.int(),
+  status: z.enum(states(RUN)),
+  fault: z.string().nullable(),
+  error: json.nullable(),
+  progress: json.nullable(),
+  cancel_requested_at: nullableTimestamp,
+  assigned_at: timestamp,
+  started_at: nullableTimestamp,
+  finished_at: nullableTimestamp,
+});
+export const taskSummary = z.object({
+  task_id: id('task'),
+  task_type: z.string(),
+  capability_required: z.string(),
+  status: z.enum(states(TASK)),
+  dead_letter: z.boolean(),
+  priority: z.int(),
+  owner: z.string(),
+  client_id: z.string().nullable(),
+  agent_id: z.string().nullable(),
+  attempt: z.int(),
+  timeout_seconds: z.int(),
+  max_retries: z.int(),
+  retry_policy: z.enum(RETRY_POLICIES),
+  tags: z.array(z.string()),
+  metadata: json,
+  schedule_id: z.string().nullable(),
+  run_at: timestamp,
+  expires_at: nullableTimestamp,
+  created_at: timestamp,
+  started_at: nullableTimestamp,
+  finished_at: nullableTimestamp,
+});
+export const task = taskSummary.extend({
+  input_data: json,
+  result_data: json.nullable(),
+  error: json.nullable(),
+  runs: z.array(run),
+});
+export type Task = z.output<typeof task>;
+
+const taskParams = z.object({ task_id: id('task') });
+
+export const createTask = endpoint({
+  method: 'POST',
+  path: '/aitp/tasks',
+  tag: 'Tasks',
+  summary: 'Submit a task',
+  principals: ['admin'],
+  status: 201,
+  body: z.strictObject({ ...taskSettings, run_at: timestamp.optional(), expires_at: timestamp.optional() }),
+  response: z.object({
+    task_id: id('task'),
+    status: z.enum(states(TASK)),
+    task_type: z.string(),
+    capability_required: z.string(),
+    priority: z.int(),
+    run_at: timestamp,
+    created_at: timestamp,
+  }),
+});
+export const listTasks = endpoint({
+  method: 'GET',
+  path: '/aitp/tasks',
+  tag: 'Tasks',
+  summary: 'List tasks, newest first',
+  principals: ['admin'],
+  query: z.strictObject({
+    status: z.enum(states(TASK)).optional(),
+    task_type: taskType.optional(),
+    agent_id: id('agent').optional(),
+    client_id: text(128).optional(),
+    tag: text(64).optional(),
+    ...pageQuery,
+  }),
+  response: page(taskSummary),
+});
+export const getTask = endpoint({
+  method: 'GET',
+  path: '/aitp/tasks/{task_id}',
+  tag: 'Tasks',
+  summary: 'Look at a task, its result and its runs',
+  principals: ['admin'],
+  params: taskParams,
+  response: task,
+  problems: ['not-found'],
+});
+export const cancelTask = endpoint({
+  method: 'POST',
+  path: '/aitp/tasks/{task_id}/cancel',
+  tag: 'Tasks',
+  summary: 'Cancel a task; a running process is killed',
+  principals: ['admin'],
+  params: taskParams,
+  body: z.strictObject({ reason: text(1_000).optional() }).default({}),
+  bodyOptional: true,
+  response: taskSummary,
+  problems: ['not-found', 'task-terminal'],
+});
+export const retryTask = endpoint({
+  method: 'POST',
+  path: '/aitp/tasks/{task_id}/retry',
+  tag: 'Tasks',
+  summary: 'Queue an ended task again, attempts reset, history kept',
+  principals: ['admin'],
+  params: taskParams,
+  response: taskSummary,
+  problems: ['not-found', 'conflict'],
+});

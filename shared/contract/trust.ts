@@ -1,0 +1,91 @@
+import { z } from 'zod';
+import { RUN, states } from '../lifecycle.ts';
+import { endpoint } from './endpoint.ts';
+import { capability, id, nullableTimestamp, page, pageQuery, timestamp } from './fields.ts';
+
+const agentParams = z.object({ agent_id: id('agent') });
+const score = {
+  trust_score: z.number().describe('0..1, 0.5 for a newcomer'),
+  dependability: z.number().describe('How likely it finishes what it takes'),
+  integrity: z.number().describe('How likely what it returns is right, as far as others could check'),
+  confidence: z.number().describe('0..1: how much evidence there is'),
+  standing: z.enum(['NEWCOMER', 'TRUSTED', 'PROBATION', 'QUARANTINED', 'BANNED']),
+};
+
+export const getTrust = endpoint({
+  method: 'GET',
+  path: '/ains/agents/{agent_id}/trust',
+  tag: 'Trust',
+  summary: 'How far an agent is trusted, and in what',
+  principals: ['admin', 'agent'],
+  params: agentParams,
+  response: z.object({
+    agent_id: id('agent'),
+    trust_score: z.number(),
+    confidence: z.number(),
+    standing: score.standing,
+    capabilities: z.array(
+      z.object({
+        capability: z.string(),
+        ...score,
+        completed: z.int(),
+        failed: z.int(),
+        timed_out: z.int(),
+        lost: z.int(),
+        last_evidence_at: nullableTimestamp,
+      }),
+    ),
+  }),
+  problems: ['not-found'],
+});
+export const getTrustHistory = endpoint({
+  method: 'GET',
+  path: '/ains/agents/{agent_id}/trust/history',
+  tag: 'Trust',
+  summary: 'The evidence and what each piece did to the score, newest first',
+  principals: ['admin', 'agent'],
+  params: agentParams,
+  query: z.strictObject({ capability: capability.optional(), ...pageQuery }),
+  response: page(
+    z.object({
+      run_id: id('run'),
+      task_id: id('task'),
+      capability: z.string(),
+      outcome: z.enum(states(RUN)),
+      fault: z.string().nullable(),
+      trust_score_before: z.number(),
+      trust_score_after: z.number(),
+      trust_delta: z.number(),
+      reason: z.string(),
+      at: timestamp,
+    }),
+  ),
+  problems: ['not-found'],
+});
+export const getLeaderboard = endpoint({
+  method: 'GET',
+  path: '/ains/agents/leaderboard',
+  tag: 'Trust',
+  summary: 'The most trusted agents',
+  principals: ['admin'],
+  query: z.strictObject({
+    capability: capability.optional(),
+    min_runs: z.coerce.number().int().min(0).default(0),
+    limit: z.coerce.number().int().min(1).max(200).default(10),
+  }),
+  response: z.object({
+    data: z.array(
+      z.object({
+        agent_id: id('agent'),
+        display_name: z.string(),
+        trust_score: z.number(),
+        confidence: z.number(),
+        completed: z.int(),
+        failed: z.int(),
+        timed_out: z.int(),
+        lost: z.int(),
+        success_rate: z.number().nullable(),
+      }),
+    ),
+  }),
+});
