@@ -1,0 +1,16 @@
+import type { Fragment, Sql } from '../platform/database.ts';
+
+/** The outbox row of a transition: `changed` gives the `subject_id`s and, as jsonb, a `detail` each. No change, no event. */
+export const recordEvent = (sql: Sql, kind: string): Fragment => sql`
+  insert into events (tx, at, kind, subject_ids, detail)
+  select pg_current_xact_id(), (select now from clock), ${kind}, array_agg(subject_id), jsonb_agg(detail) from changed having count(*) > 0`;
+
+/** The same for the hot statements, which are plain text: one row for all the runs of a batch. `rows` gives the `fence`s. */
+export const runEvent = (kind: string, rows: string): string => `
+  insert into events (tx, at, kind, fences)
+  select pg_current_xact_id(), (select now from clock), '${kind}', array_agg(fence order by fence) from ${rows} having count(*) > 0`;
+
+/** And for tasks that come into being. `rows` gives the `task_id`s. */
+export const taskEvent = (kind: string, rows: string): string => `
+  insert into events (tx, at, kind, subject_ids)
+  select pg_current_xact_id(), (select now from clock), '${kind}', array_agg(task_id) from ${rows} having count(*) > 0`;

@@ -1,0 +1,91 @@
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
+
+const blankIsUnset = (value: unknown) => (value === '' ? undefined : value);
+const setting = <T extends z.ZodType>(schema: T) => z.preprocess(blankIsUnset, schema);
+
+/** Every setting of a coordinator: what it is for, what is allowed, what holds when it is not given. */
+export const SETTINGS = z
+  .object({
+    MUSTER_HOST: setting(z.string().default('127.0.0.1')).describe('address to listen on'),
+    MUSTER_PORT: setting(z.coerce.number().int().min(0).max(65_535).default(8000)).describe(
+      'port to listen on, a whole number from 0 (any free port) to 65535',
+    ),
+    MUSTER_DATA_DIR: setting(z.string().default('.muster')).describe('folder for keys and the embedded Postgres'),
+    DATABASE_URL: setting(
+      z
+        .string()
+        .regex(/^postgres(ql)?:\/\//)
+        .optional(),
+    ).describe('a postgres:// URL of a server 15 or newer; without it an embedded one runs in the data folder'),
+    MUSTER_ADMIN_KEY: setting(z.string().min(24).max(256).regex(/^\S+$/).optional()).describe(
+      'the admin key, at least 24 characters without blanks; without it one is made and kept in the data folder',
+    ),
+    MUSTER_SIGNING_KEY: setting(z.string().optional()).describe(
+      'the Ed25519 private key tokens are signed with, as a JWK; without it one is made and kept in the data folder',
+    ),
+    MUSTER_TLS_CERT: setting(z.string().optional()).describe('PEM file of the certificate to serve HTTPS with'),
+    MUSTER_TLS_KEY: setting(z.string().optional()).describe('PEM file of its private key'),
+    MUSTER_LOG_LEVEL: setting(z.enum(LOG_LEVELS).default('info')).describe(`one of ${LOG_LEVELS.join(', ')}`),
+  })
+  .refine((env) => !env.MUSTER_TLS_CERT === !env.MUSTER_TLS_KEY, {
+    path: ['MUSTER_TLS_KEY'],
+    error: 'MUSTER_TLS_CERT and MUSTER_TLS_KEY go together',
+  });
+
+const SECRET = new Set(['MUSTER_ADMIN_KEY', 'MUSTER_SIGNING_KEY', 'DATABASE_URL']);
+
+/** The settings as the coordinator carries them. */
+export interface Config {
+  host: string;
+  port: number;
+  dataDir: string;
+  databaseUrl: string | undefined;
+  adminKey: string | undefined;
+  signingKey: string | undefined;
+  tls: { cert: string; key: string } | undefined;
+  logLevel: (typeof LOG_LEVELS)[number];
+}
+
+/** A setting that cannot be used. The message names it, its value (unless secret) and what is allowed. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+}
+
+/** Reads the settings from an environment; throws a {@link ConfigError} that names every wrong one. */
+export function parseConfig(env: Record<string, string | undefined>): Config {
+  const parsed = SETTINGS.safeParse(env);
+  if (!parsed.success) throw new ConfigError([...new Set(parsed.error.issues.map((issue) => explain(issue, env)))].join('\n'));
+  const it = parsed.data;
+  return {
+    host: it.MUSTER_HOST,
+    port: it.MUSTER_PORT,
+    dataDir: it.MUSTER_DATA_DIR,
+    databaseUrl: it.DATABASE_URL,
+    adminKey: it.MUSTER_ADMIN_KEY,
+    signingKey: it.MUSTER_SIGNING_KEY,
+    tls:
+      it.MUSTER_TLS_CERT && it.MUSTER_TLS_KEY
+        ? { cert: readPem('MUSTER_TLS_CERT', it.MUSTER_TLS_CERT), key: readPem('MUSTER_TLS_KEY', it.MUSTER_TLS_KEY) }
+        : undefined,
+    logLevel: it.MUSTER_LOG_LEVEL,
+  };
+}
+
+function explain(issue: z.core.$ZodIssue, env: Record<string, string | undefined>): string {
+  const name = String(issue.path[0]);
+  if (issue.code === 'custom') return issue.message;
+  const value = SECRET.has(name) ? 'its value (not shown)' : JSON.stringify(env[name]);
+  const allowed = SETTINGS.shape[name as keyof typeof SETTINGS.shape]?.description ?? issue.message;
+  return `${name}: ${value} is not allowed; it is ${allowed}`;
+}
+
+function readPem(name: string, path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new ConfigError(`${name}: ${JSON.stringify(path)} cannot be read (${(error as NodeJS.ErrnoException).code}); it is a PEM file`);
+  }
+}

@@ -1,0 +1,56 @@
+import type { Log } from './log.ts';
+
+/** Work that is done again and again. `tick` answers how many rows it changed. */
+export interface LoopSpec {
+  name: string;
+  intervalMs: number;
+  tick(): Promise<number>;
+}
+
+export interface Loop {
+  name: string;
+  start(): void;
+  /** Waits for the tick in flight. */
+  stop(): Promise<void>;
+  /** One tick now, after the one in flight. */
+  tick(): Promise<number>;
+}
+
+/** Runs a loop: ticks never overlap, a failing one is logged and the next comes all the same, a full one is followed at once. */
+export function createLoop(spec: LoopSpec, log: Log): Loop {
+  let timer: NodeJS.Timeout | undefined;
+  let current: Promise<number> = Promise.resolve(0);
+  let stopped = true;
+  let failing = false;
+
+  const tick = () => {
+    current = current.then(spec.tick, spec.tick);
+    return current;
+  };
+  const run = async () => {
+    try {
+      await tick();
+      if (failing) log.info({ loop: spec.name }, 'loop works again');
+      failing = false;
+    } catch (error) {
+      // A database that is away fails every tick: say so once.
+      if (!failing) log.error({ loop: spec.name, err: error }, 'loop failed');
+      failing = true;
+    }
+    if (!stopped) timer = setTimeout(run, spec.intervalMs * (0.9 + Math.random() * 0.2));
+  };
+  return {
+    name: spec.name,
+    tick,
+    start() {
+      if (!stopped) return;
+      stopped = false;
+      timer = setTimeout(run, 0);
+    },
+    async stop() {
+      stopped = true;
+      clearTimeout(timer);
+      await current.catch(() => {});
+    },
+  };
+}

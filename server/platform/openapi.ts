@@ -1,0 +1,175 @@
+import type { Endpoint } from '@muster/shared/contract/endpoint';
+import { PROBLEMS, type ProblemCode } from '@muster/shared/errors';
+import { z } from 'zod';
+
+type Json = Record<string, unknown>;
+
+const METHODS: Endpoint['method'][] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
+const AGAINST_ANYONE: ProblemCode[] = ['rate-limited', 'internal', 'overloaded', 'storage-unavailable'];
+const PRINCIPALS = {
+  public: { security: [], problems: [] },
+  admin: { security: ['adminKey', 'adminKeyHeader'], problems: ['unauthenticated', 'invalid-api-key'] },
+  agent: { security: ['agentToken'], problems: ['unauthenticated', 'invalid-token', 'token-revoked'] },
+} as const satisfies Record<string, { security: string[]; problems: ProblemCode[] }>;
+
+/** Every problem an endpoint may answer: its own, and those its shape and its door bring with them. */
+export function problemCodesOf(endpoint: Endpoint): ProblemCode[] {
+  const codes: ProblemCode[] = [
+    ...(endpoint.problems ?? []),
+    ...endpoint.principals.flatMap((kind) => PRINCIPALS[kind].problems),
+    ...AGAINST_ANYONE,
+  ];
+  if (!endpoint.principals.includes('public')) codes.push('insufficient-scope');
+  if (endpoint.params) codes.push('invalid-id');
+  if (endpoint.query || endpoint.body) codes.push('validation-failed');
+  if (endpoint.body) codes.push('malformed-request', 'payload-too-large', 'unsupported-media-type');
+  return [...new Set(codes)].sort();
+}
+
+/** The contract as an OpenAPI 3.1 document. Paths are sorted, because a module's exports come in whatever order its loader gives. */
+export function openApiDocument(endpoints: Record<string, Endpoint>): Json {
+  const paths: Record<string, Json> = {};
+  for (const [name, endpoint] of Object.entries(endpoints).sort(byPathAndMethod)) {
+    paths[endpoint.path] = { ...paths[endpoint.path], [endpoint.method.toLowerCase()]: operationOf(name, endpoint) };
+  }
+  const tags = [...new Set(Object.values(endpoints).map((endpoint) => endpoint.tag))].sort();
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Muster',
+      version: '1',
+      summary: 'An agent-network coordinator: /ains is the network (who), /aitp is the work (what).',
+    },
+    servers: [{ url: '/' }],
+    tags: tags.map((name) => ({ name })),
+    paths,
+    components: {
+      schemas: { Problem: PROBLEM },
+      responses: problemResponses(Object.values(endpoints)),
+      securitySchemes: SECURITY_SCHEMES,
+    },
+  };
+}
+
+function byPathAndMethod([, a]: [string, Endpoint], [, b]: [string, Endpoint]): number {
+  if (a.path !== b.path) return a.path < b.path ? -1 : 1;
+  return METHODS.indexOf(a.method) - METHODS.indexOf(b.method);
+}
+
+function operationOf(name: string, endpoint: Endpoint): Json {
+  const parameters = [...parametersOf('path', endpoint.params), ...parametersOf('query', endpoint.query)];
+  return {
+    operationId: name,
+    tags: [endpoint.tag],
+    summary: endpoint.summary,
+    security: endpoint.principals.flatMap((kind) => PRINCIPALS[kind].security.map((scheme) => ({ [scheme]: [] }))),
+    ...(parameters.length ? { parameters } : {}),
+    ...(endpoint.body
+      ? {
+          requestBody: {
+            required: !endpoint.bodyOptional,
+            content: { 'application/json': { schema: jsonSchema(endpoint.body, 'input') } },
+          },
+        }
+      : {}),
+    responses: {
+      [endpoint.status ?? 200]: {
+        description: 'Success',
+        content: { 'application/json': { schema: jsonSchema(endpoint.response, 'output') } },
+      },
+      ...Object.fromEntries(
+        byStatus(problemCodesOf(endpoint)).map(([status, codes]) => [status, { $ref: responseRef(codes) }]),
+      ),
+    },
+  };
+}
+
+function parametersOf(place: 'path' | 'query', schema: z.ZodObject | undefined): Json[] {
+  if (!schema) return [];
+  const { properties = {}, required = [] } = jsonSchema(schema, 'input') as { properties?: Json; required?: string[] };
+  return Object.entries(properties).map(([name, field]) => {
+    const { description, ...rest } = field as { description?: string };
+    const said = description ? { description } : {};
+    return { name, in: place, required: place === 'path' || required.includes(name), ...said, schema: rest };
+  });
+}
+
+const responseRef = (codes: ProblemCode[]): string => `#/components/responses/${codes.join('.')}`;
+
+function byStatus(codes: ProblemCode[]): [number, ProblemCode[]][] {
+  const statuses = [...new Set(codes.map((code) => PROBLEMS[code].status))].sort((a, b) => a - b);
+  return statuses.map((status) => [status, codes.filter((code) => PROBLEMS[code].status === status)]);
+}
+
+/** One response for each set of codes that some endpoint answers under one status, named by its codes. */
+function problemResponses(endpoints: Endpoint[]): Json {
+  const responses: Json = {};
+  for (const [, codes] of endpoints.flatMap((endpoint) => byStatus(problemCodesOf(endpoint)))) {
+    const schema = { $ref: '#/components/schemas/Problem', properties: { code: { enum: codes } } };
+    responses[codes.join('.')] = {
+      description: codes.map((code) => `\`${code}\`: ${PROBLEMS[code].title}`).join('. '),
+      content: { 'application/problem+json': { schema } },
+    };
+  }
+  return Object.fromEntries(Object.entries(responses).sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** zod's own JSON Schema, without what only repeats a format or a JavaScript limit, and closed to unknown members only where we are. */
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
+  const { $schema, $defs, ...root } = z.toJSONSchema(schema, {
+    io,
+    target: 'draft-2020-12',
+    unrepresentable: 'any',
+    override: ({ zodSchema, jsonSchema: json }) => {
+      // The only lazy schema is z.json(): any JSON value, which JSON Schema writes {}.
+      if (zodSchema._zod.def.type === 'lazy') for (const key of Object.keys(json)) delete json[key];
+      if (json.format === 'date-time') delete json.pattern;
+      if (json.minimum === Number.MIN_SAFE_INTEGER) delete json.minimum;
+      if (json.maximum === Number.MAX_SAFE_INTEGER) delete json.maximum;
+      if (io === 'output' && json.additionalProperties === false) delete json.additionalProperties;
+    },
+  });
+  return inlined(root, $defs ?? {}) as Json;
+}
+
+/** A schema without references, for `#/$defs` would point at nothing inside the document. Anything or null is anything. */
+function inlined(node: unknown, defs: Json): unknown {
+  if (Array.isArray(node)) return node.map((item) => inlined(item, defs));
+  if (node === null || typeof node !== 'object') return node;
+  const { $ref, ...rest } = node as Json;
+  if (typeof $ref === 'string') return inlined({ ...(defs[$ref.replace('#/$defs/', '')] as Json), ...rest }, defs);
+  const whole = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, inlined(value, defs)]));
+  return (whole.anyOf as Json[] | undefined)?.some((option) => Object.keys(option).length === 0) ? {} : whole;
+}
+
+const PROBLEM = {
+  description: 'RFC 9457 problem details',
+  type: 'object',
+  required: ['type', 'title', 'status', 'detail', 'code'],
+  properties: {
+    type: { type: 'string', format: 'uri-reference' },
+    title: { type: 'string' },
+    status: { type: 'integer' },
+    detail: { type: 'string' },
+    code: { type: 'string', enum: Object.keys(PROBLEMS).sort() },
+    errors: {
+      description: 'The fields that are wrong',
+      type: 'array',
+      items: {
+        type: 'object',
+        required: ['pointer', 'detail'],
+        properties: {
+          pointer: { type: 'string', description: 'A JSON Pointer into the body, or #/query/<name>' },
+          detail: { type: 'string' },
+        },
+      },
+    },
+    request_id: { type: 'string' },
+  },
+};
+
+const SECURITY_SCHEMES = {
+  adminKey: { type: 'http', scheme: 'bearer', description: 'An admin key' },
+  adminKeyHeader: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An admin key, the older way' },
+  agentToken: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: "An agent's access token" },
+};

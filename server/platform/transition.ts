@@ -1,0 +1,27 @@
+import type { Fragment, Sql } from './database.ts';
+
+/** The parts of one transition. Every part may read `clock.now` and the rows of `changed`. */
+export interface Transition {
+  /** The guarded change: `update … where <allowed from> returning subject_id, …`. */
+  change: Fragment;
+  /** The outbox row, from `events/record.ts`. */
+  event: Fragment;
+  /** What else moves in the same instant, by name. */
+  also?: Record<string, Fragment>;
+  /** What the caller gets; the changed rows unless said. */
+  answer?: Fragment;
+}
+
+/**
+ * Composes a transition into one statement, and so one transaction: the change, its event and whatever moves with it happen
+ * together or not at all. Siblings share one snapshot: a part that must see another's rows reads them from its RETURNING.
+ */
+export function transition<R extends object>(sql: Sql, { change, event, also = {}, answer }: Transition): Promise<R[]> {
+  const parts = Object.entries(also).map(([name, part]) => sql`, ${sql(name)} as (${part})`);
+  return sql<R[]>`
+    with clock as materialized (select muster_now() as now),
+    changed as (${change})
+    ${parts.length ? parts : sql``},
+    event as (${event})
+    ${answer ?? sql`select * from changed`}` as unknown as Promise<R[]>;
+}
