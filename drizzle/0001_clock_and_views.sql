@@ -1,5 +1,5 @@
--- The one clock. The test kit replaces it by one that can be moved; STABLE, so that an index can be used.
-create function muster_now() returns timestamptz language sql stable parallel safe as 'select statement_timestamp()';
+-- The one clock, in milliseconds as on the wire. The test kit replaces it by one that can be moved; STABLE, so that an index can be used.
+create function muster_now() returns timestamptz language sql stable parallel safe as $$ select date_trunc('milliseconds', statement_timestamp()) $$;
 --> statement-breakpoint
 -- Hot tables are updated in place where there is room, and keep their pages when drained.
 alter table agents set (fillfactor = 50);

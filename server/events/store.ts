@@ -4,9 +4,18 @@ import type { Fragment, Sql } from '../platform/database.ts';
  * Reads what happened since last time and applies it, in one statement: the cursor moves with the effect or not at all, so
  * each event counts once however many coordinators read. Ids are drawn before the commit, so rows appear out of order; a
  * reader stops at the oldest transaction that may still be open. `apply` is a data-changing part that reads `batch`
- * (fences, subject_ids, kind). Answers how many events were read.
+ * (fences, subject_ids, kind), and `also` names parts that read what it returned as `applied`. Answers how many events were read.
  */
-export async function readEvents(sql: Sql, { reader, kinds, apply, limit = 200 }: { reader: string; kinds: string[]; apply: Fragment; limit?: number }): Promise<number> {
+export async function readEvents(
+  sql: Sql,
+  {
+    reader,
+    kinds,
+    apply,
+    also = {},
+    limit = 200,
+  }: { reader: string; kinds: string[]; apply: Fragment; also?: Record<string, Fragment>; limit?: number },
+): Promise<number> {
   const rows = await sql<{ count: number }[]>`
     with clock as materialized (select muster_now() as now),
     cursor_row as materialized (select tx, event_id from event_cursors where reader = ${reader} for update skip locked),
@@ -18,7 +27,7 @@ export async function readEvents(sql: Sql, { reader, kinds, apply, limit = 200 }
     ),
     batch as materialized (select * from seen where kind = any(${kinds}::text[])),
     applied as (${apply}),
-    moved as (
+    ${Object.entries(also).map(([name, part]) => sql`${sql(name)} as (${part}),`)} moved as (
       update event_cursors set tx = last.tx, event_id = last.event_id
       from (select tx, event_id from seen order by tx desc, event_id desc limit 1) last where reader = ${reader}
     )

@@ -25,7 +25,10 @@ export async function authenticate(
 ): Promise<Principal> {
   const credential = apiKey ?? /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
   if (credential === undefined) {
-    throw new ProblemError('unauthenticated', 'send an Authorization header: Bearer and an admin key or an access token');
+    throw new ProblemError(
+      'unauthenticated',
+      'send an Authorization header: Bearer and an admin key or an access token',
+    );
   }
   for (const known of authenticators) {
     const principal = await known(credential);

@@ -21,7 +21,11 @@ interface Waiter<I, O> {
  */
 export function createBatcher<I, O>(
   run: (items: I[]) => Promise<O[]>,
-  { maxItems = 1_000, inFlight = 1, weight = () => 1 }: { maxItems?: number; inFlight?: number; weight?: (item: I) => number } = {},
+  {
+    maxItems = 1_000,
+    inFlight = 1,
+    weight = () => 1,
+  }: { maxItems?: number; inFlight?: number; weight?: (item: I) => number } = {},
 ): Batcher<I, O> {
   const queue: Waiter<I, O>[] = [];
   let running = 0;

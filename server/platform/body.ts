@@ -10,7 +10,10 @@ export async function readJson(request: Request): Promise<unknown> {
   if (text === '') return undefined;
   const type = request.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json') {
-    throw new ProblemError('unsupported-media-type', `content-type ${JSON.stringify(type ?? '')} is not application/json`);
+    throw new ProblemError(
+      'unsupported-media-type',
+      `content-type ${JSON.stringify(type ?? '')} is not application/json`,
+    );
   }
   let value: unknown;
   try {

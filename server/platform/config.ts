@@ -57,7 +57,8 @@ export class ConfigError extends Error {
 /** Reads the settings from an environment; throws a {@link ConfigError} that names every wrong one. */
 export function parseConfig(env: Record<string, string | undefined>): Config {
   const parsed = SETTINGS.safeParse(env);
-  if (!parsed.success) throw new ConfigError([...new Set(parsed.error.issues.map((issue) => explain(issue, env)))].join('\n'));
+  if (!parsed.success)
+    throw new ConfigError([...new Set(parsed.error.issues.map((issue) => explain(issue, env)))].join('\n'));
   const it = parsed.data;
   return {
     host: it.MUSTER_HOST,
@@ -86,6 +87,8 @@ function readPem(name: string, path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (error) {
-    throw new ConfigError(`${name}: ${JSON.stringify(path)} cannot be read (${(error as NodeJS.ErrnoException).code}); it is a PEM file`);
+    throw new ConfigError(
+      `${name}: ${JSON.stringify(path)} cannot be read (${(error as NodeJS.ErrnoException).code}); it is a PEM file`,
+    );
   }
 }

@@ -20,7 +20,7 @@ export interface Ctx extends Deps {
   principal: Principal;
   requestId: string;
   traceparent: string | undefined;
-  /** Ends when the caller hangs up or the coordinator drains. */
+  /** Ends when the caller hangs up. */
   signal: AbortSignal;
 }
 

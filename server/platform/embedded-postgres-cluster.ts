@@ -1,7 +1,7 @@
 import { execFile, execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
-  chownSync,
+  chmodSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -14,6 +14,7 @@ import {
 import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Binaries } from './embedded-postgres-binaries.ts';
+import { EmbeddedPostgresError } from './embedded-postgres-error.ts';
 
 const run = promisify(execFile);
 
@@ -28,20 +29,27 @@ const NOBODY = 65534;
 export interface Identity {
   wrap(command: string[]): [string, ...string[]];
   ids: { uid?: number; gid?: number };
+  env: NodeJS.ProcessEnv;
 }
 
 /**
- * Postgres refuses uid 0. Root shows it another one in a user namespace (the files stay root's, the pid the same); where
- * namespaces are off (Docker's default) root really becomes nobody, and the folders above must be passable for it.
+ * Postgres refuses uid 0. For root, a cluster that another user made is run as that user; else root shows Postgres another
+ * user in a user namespace (the files stay root's, the pid the same); and where namespaces are off (Docker's default) it
+ * is really run as nobody, for whom the folders above must be passable.
  */
-export function postgresIdentity(): Identity {
-  if (process.getuid?.() !== 0) return { wrap: (command) => command as [string], ids: {} };
+export function postgresIdentity(folder: string): Identity {
+  const itself = (command: string[]) => command as [string, ...string[]];
+  // Not the coordinator's environment, which holds secrets. (Without a locale, Postgres on macOS will not start.)
+  const env = { PATH: process.env.PATH, LC_ALL: 'C' };
+  if (process.getuid?.() !== 0) return { wrap: itself, ids: {}, env };
+  const owner = statSync(folder, { throwIfNoEntry: false });
+  if (owner && owner.uid !== 0) return { wrap: itself, ids: { uid: owner.uid, gid: owner.gid }, env };
   const unshare = ['unshare', '--user', `--map-user=${NOBODY}`, `--map-group=${NOBODY}`];
   try {
     execFileSync(unshare[0]!, [...unshare.slice(1), 'true'], { stdio: 'ignore' });
-    return { wrap: (command) => [...unshare, ...command] as [string], ids: {} };
+    return { wrap: (command) => itself([...unshare, ...command]), ids: {}, env };
   } catch {
-    return { wrap: (command) => command as [string], ids: { uid: NOBODY, gid: NOBODY } };
+    return { wrap: itself, ids: { uid: NOBODY, gid: NOBODY }, env };
   }
 }
 
@@ -59,7 +67,7 @@ export async function prepareCluster(folder: string, binaries: Binaries, identit
 function refuseOtherMajor(folder: string, major: number): void {
   const made = readFileSync(path.join(folder, 'PG_VERSION'), 'utf8').trim();
   if (made === String(major)) return;
-  throw new Error(
+  throw new EmbeddedPostgresError(
     `the data in ${folder} was written by Postgres ${made}, the embedded Postgres is ${major} and cannot read it: ` +
       `install the Muster release that brought Postgres ${made} to export the data, or move the folder away to start empty`,
   );
@@ -81,17 +89,17 @@ async function createCluster(folder: string, { initdb, major }: Binaries, identi
   const locale = major >= 17 ? ['--locale-provider=builtin', '--builtin-locale=C.UTF-8'] : [];
   const options = ['-E', 'UTF8', '--locale=C', ...locale, '--auth=scram-sha-256', `--pwfile=${password}`];
   const [command, ...args] = identity.wrap([initdb, '-D', cluster, '-U', POSTGRES_USER, ...options]);
-  await run(command, args, identity.ids);
+  await run(command, args, { env: identity.env, ...identity.ids });
   renameSync(password, path.join(cluster, PASSWORD_FILE));
   renameSync(cluster, folder);
   rmSync(stage, { recursive: true, force: true });
 }
 
-/** Root's clusters change hands when the way it hides changes (a machine's cluster moved into a container, say). */
+/** Hands what root made to the user Postgres is run as; also a cluster that came to where namespaces are off. */
 function giveTo(folder: string, { ids }: Identity): void {
-  if (process.getuid?.() !== 0) return;
-  const owner = ids.uid ?? 0;
-  if (statSync(folder).uid === owner) return;
-  chownSync(folder, owner, owner);
-  execFileSync('chown', ['-R', `${owner}:${owner}`, folder]);
+  if (ids.uid === undefined || statSync(folder).uid === ids.uid) return;
+  execFileSync('chown', ['-R', `${ids.uid}:${ids.gid}`, folder]);
+  // Who is not root must be able to pass through the data folder, which is closed to others.
+  const dataDir = path.dirname(folder);
+  chmodSync(dataDir, statSync(dataDir).mode | 0o001);
 }

@@ -17,7 +17,10 @@ export class JsonText {
 }
 
 /** What an endpoint does: from parsed input to an answer. */
-export type Verb<E extends Endpoint> = (ctx: Ctx, input: InputOf<E>) => Promise<ResponseOf<E> | JsonText> | ResponseOf<E> | JsonText;
+export type Verb<E extends Endpoint> = (
+  ctx: Ctx,
+  input: InputOf<E>,
+) => Promise<ResponseOf<E> | JsonText> | ResponseOf<E> | JsonText;
 
 /** An endpoint and what it does. */
 export interface Route {
@@ -26,13 +29,15 @@ export interface Route {
 }
 
 /** Pairs an endpoint with its verb; the types must fit. */
-export const route = <E extends Endpoint>(endpoint: E, verb: Verb<E>): Route => ({ endpoint, verb: verb as Route['verb'] });
+export const route = <E extends Endpoint>(endpoint: E, verb: Verb<E>): Route => ({
+  endpoint,
+  verb: verb as Route['verb'],
+});
 
 /** What the binder needs of the process besides what verbs get. */
 export interface Edge {
   deps: Deps;
   authenticators: readonly Authenticator[];
-  draining: AbortSignal;
 }
 
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -50,11 +55,17 @@ export function bind(app: Hono, edge: Edge, { endpoint, verb }: Route): void {
         principal,
         requestId,
         traceparent: c.req.header('traceparent'),
-        signal: AbortSignal.any([c.req.raw.signal, edge.draining]),
+        // Made when it is asked for: only a poll that waits needs one.
+        get signal() {
+          return c.req.raw.signal;
+        },
       };
       const answer = await verb(ctx, input);
       const text = answer instanceof JsonText ? answer.text : JSON.stringify(answer);
-      return new Response(text, { status: endpoint.status ?? 200, headers: { ...JSON_TYPE, 'x-request-id': requestId } });
+      return new Response(text, {
+        status: endpoint.status ?? 200,
+        headers: { ...JSON_TYPE, 'x-request-id': requestId },
+      });
     } catch (error) {
       return problemResponse(error, requestId, edge.deps);
     }
@@ -62,7 +73,12 @@ export function bind(app: Hono, edge: Edge, { endpoint, verb }: Route): void {
 }
 
 /** A problem document as an answer. */
-export function problemResponse(error: unknown, requestId: string, { log }: Pick<Deps, 'log'>, headers: Record<string, string> = {}): Response {
+export function problemResponse(
+  error: unknown,
+  requestId: string,
+  { log }: Pick<Deps, 'log'>,
+  headers: Record<string, string> = {},
+): Response {
   const problem = toProblem(error, requestId, log);
   return new Response(JSON.stringify(problem), {
     status: problem.status,
@@ -87,13 +103,28 @@ async function principalOf(c: Context, edge: Edge, endpoint: Endpoint): Promise<
   return authenticate(edge.authenticators, c.req.header('authorization'), c.req.header('x-api-key'));
 }
 
-async function inputOf(c: Context, endpoint: Endpoint, authorised: (params: Record<string, unknown>) => void): Promise<InputOf<Endpoint>> {
+async function inputOf(
+  c: Context,
+  endpoint: Endpoint,
+  authorised: (params: Record<string, unknown>) => void,
+): Promise<InputOf<Endpoint>> {
   const params = endpoint.params ? idsOf(endpoint.params, c.req.param() as Record<string, string>) : {};
   // Before the rest is looked at: a stranger learns nothing about what a body should be.
   authorised(params);
-  const query = endpoint.query ? parse(endpoint.query, c.req.query(), '#/query') : {};
+  const query = endpoint.query ? parse(endpoint.query, storable(c.req.query()), '#/query') : {};
   const body = endpoint.body ? parse(endpoint.body, await readJson(c.req.raw), '#') : {};
   return { params, query, body } as InputOf<Endpoint>;
+}
+
+function storable(query: Record<string, string>): Record<string, string> {
+  for (const [name, value] of Object.entries(query)) {
+    if (!value.includes('\0')) continue;
+    const pointer = `#/query/${name}`;
+    throw new ProblemError('validation-failed', `${pointer} holds a NUL character`, {
+      errors: [{ pointer, detail: 'holds a NUL character' }],
+    });
+  }
+  return query;
 }
 
 function parse(schema: z.ZodType, value: unknown, base: string): unknown {
@@ -106,5 +137,8 @@ function idsOf(schema: z.ZodObject, params: Record<string, string>): Record<stri
   const parsed = schema.safeParse(params);
   if (parsed.success) return parsed.data;
   const name = String(parsed.error.issues[0]?.path[0]);
-  throw new ProblemError('invalid-id', `${name} ${JSON.stringify(params[name]?.slice(0, 80))} ${parsed.error.issues[0]?.message}`);
+  throw new ProblemError(
+    'invalid-id',
+    `${name} ${JSON.stringify(params[name]?.slice(0, 80))} ${parsed.error.issues[0]?.message}`,
+  );
 }

@@ -1,4 +1,4 @@
-import { type Problem, ProblemError, PROBLEMS } from '@muster/shared/errors';
+import { PROBLEMS, type Problem, ProblemError } from '@muster/shared/errors';
 import type { z } from 'zod';
 import type { Log } from './log.ts';
 import { storageProblem } from './storage-errors.ts';
@@ -29,9 +29,12 @@ export function invalid(base: string, issues: readonly z.core.$ZodIssue[]): Prob
 }
 
 function fieldErrors(base: string, issue: z.core.$ZodIssue): { pointer: string; detail: string }[] {
-  const at = (path: readonly PropertyKey[]) => [base, ...path.map((key) => String(key).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/');
+  const at = (path: readonly PropertyKey[]) =>
+    [base, ...path.map((key) => String(key).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/');
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.slice(0, 20).map((key) => ({ pointer: at([...issue.path, key.slice(0, 128)]), detail: 'is not a known field' }));
+    return issue.keys
+      .slice(0, 20)
+      .map((key) => ({ pointer: at([...issue.path, key.slice(0, 128)]), detail: 'is not a known field' }));
   }
   return [{ pointer: at(issue.path), detail: issue.message }];
 }

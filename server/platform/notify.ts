@@ -29,7 +29,9 @@ export function createNotifier(db: Database, coordinatorId: string, log: Log): N
     while (outgoing.size > 0) {
       const payload = `${coordinatorId} ${[...outgoing].join(',')}`;
       outgoing.clear();
-      await db.admin`select pg_notify(${CHANNEL}, ${payload})`.catch((error) => log.warn({ err: error }, 'notify failed'));
+      await db.admin`select pg_notify(${CHANNEL}, ${payload})`.catch((error) =>
+        log.warn({ err: error }, 'notify failed'),
+      );
     }
     sending = false;
   };

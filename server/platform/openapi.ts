@@ -5,24 +5,25 @@ import { z } from 'zod';
 type Json = Record<string, unknown>;
 
 const METHODS: Endpoint['method'][] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
-const AGAINST_ANYONE: ProblemCode[] = ['rate-limited', 'internal', 'overloaded', 'storage-unavailable'];
-const PRINCIPALS = {
-  public: { security: [], problems: [] },
-  admin: { security: ['adminKey', 'adminKeyHeader'], problems: ['unauthenticated', 'invalid-api-key'] },
-  agent: { security: ['agentToken'], problems: ['unauthenticated', 'invalid-token', 'token-revoked'] },
-} as const satisfies Record<string, { security: string[]; problems: ProblemCode[] }>;
+const SECURITY = { public: [], admin: ['adminKey', 'adminKeyHeader'], agent: ['agentToken'] };
+/** What platform/endpoint.ts answers by itself: to anybody, behind a door (whoever the credential says it is), to a body. */
+const ANYWHERE: ProblemCode[] = ['internal', 'overloaded', 'storage-unavailable'];
+const AT_A_DOOR: ProblemCode[] = [
+  'unauthenticated',
+  'invalid-api-key',
+  'invalid-token',
+  'token-revoked',
+  'insufficient-scope',
+];
+const ON_A_BODY: ProblemCode[] = ['malformed-request', 'payload-too-large', 'unsupported-media-type'];
 
 /** Every problem an endpoint may answer: its own, and those its shape and its door bring with them. */
 export function problemCodesOf(endpoint: Endpoint): ProblemCode[] {
-  const codes: ProblemCode[] = [
-    ...(endpoint.problems ?? []),
-    ...endpoint.principals.flatMap((kind) => PRINCIPALS[kind].problems),
-    ...AGAINST_ANYONE,
-  ];
-  if (!endpoint.principals.includes('public')) codes.push('insufficient-scope');
+  const codes = [...(endpoint.problems ?? []), ...ANYWHERE];
+  if (!endpoint.principals.includes('public')) codes.push(...AT_A_DOOR);
   if (endpoint.params) codes.push('invalid-id');
   if (endpoint.query || endpoint.body) codes.push('validation-failed');
-  if (endpoint.body) codes.push('malformed-request', 'payload-too-large', 'unsupported-media-type');
+  if (endpoint.body) codes.push(...ON_A_BODY);
   return [...new Set(codes)].sort();
 }
 
@@ -62,7 +63,7 @@ function operationOf(name: string, endpoint: Endpoint): Json {
     operationId: name,
     tags: [endpoint.tag],
     summary: endpoint.summary,
-    security: endpoint.principals.flatMap((kind) => PRINCIPALS[kind].security.map((scheme) => ({ [scheme]: [] }))),
+    security: endpoint.principals.flatMap((kind) => SECURITY[kind].map((scheme) => ({ [scheme]: [] }))),
     ...(parameters.length ? { parameters } : {}),
     ...(endpoint.body
       ? {

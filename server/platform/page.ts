@@ -1,7 +1,8 @@
 import { ProblemError } from '@muster/shared/errors';
 
 /** Packs where a list went on into the opaque word callers send back. */
-export const encodeCursor = (position: readonly string[]): string => Buffer.from(JSON.stringify(position)).toString('base64url');
+export const encodeCursor = (position: readonly string[]): string =>
+  Buffer.from(JSON.stringify(position)).toString('base64url');
 
 /** Reads a cursor of `length` parts; anything else is refused. */
 export function decodeCursor(cursor: string | undefined, length: number): string[] | undefined {
@@ -9,7 +10,8 @@ export function decodeCursor(cursor: string | undefined, length: number): string
   try {
     const position: unknown = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8'));
     const fits = Array.isArray(position) && position.length === length;
-    if (fits && position.every((part) => typeof part === 'string' && part.length <= 128 && !part.includes('\0'))) return position;
+    if (fits && position.every((part) => typeof part === 'string' && part.length <= 128 && !part.includes('\0')))
+      return position;
   } catch {
     // Falls through: whatever it was, it is no cursor of ours.
   }
@@ -19,8 +21,16 @@ export function decodeCursor(cursor: string | undefined, length: number): string
 }
 
 /** One page of rows fetched with `limit + 1`: the extra row says that there is more. */
-export function pageOf<R, T>(rows: readonly R[], limit: number, show: (row: R) => T, position: (row: R) => readonly string[]) {
+export function pageOf<R, T>(
+  rows: readonly R[],
+  limit: number,
+  show: (row: R) => T,
+  position: (row: R) => readonly string[],
+) {
   const shown = rows.slice(0, limit);
   const last = shown.at(-1);
-  return { data: shown.map(show), next_cursor: rows.length > limit && last !== undefined ? encodeCursor(position(last)) : null };
+  return {
+    data: shown.map(show),
+    next_cursor: rows.length > limit && last !== undefined ? encodeCursor(position(last)) : null,
+  };
 }

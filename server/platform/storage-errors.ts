@@ -1,7 +1,15 @@
 import { ProblemError } from '@muster/shared/errors';
 
 const CONNECTION = new Set([
-  'CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT', 'ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND',
+  'CONNECTION_CLOSED',
+  'CONNECTION_ENDED',
+  'CONNECTION_DESTROYED',
+  'CONNECT_TIMEOUT',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
 ]);
 
 const codeOf = (error: unknown): string => {
@@ -26,8 +34,11 @@ export const isRetryable = (error: unknown): boolean => /^(40P01|40001)$/.test(c
 
 /** What a failed statement is to the caller. The database's own words stay in the log, as the cause. */
 export function storageProblem(error: unknown): ProblemError | undefined {
-  if (isConnectionLoss(error)) return new ProblemError('storage-unavailable', 'the database cannot be reached; try again', { cause: error });
-  if (codeOf(error) === '57014') return new ProblemError('overloaded', 'the database took too long; try again', { cause: error });
-  if (isDataError(error)) return new ProblemError('validation-failed', 'the database refused one of the values', { cause: error });
+  if (isConnectionLoss(error))
+    return new ProblemError('storage-unavailable', 'the database cannot be reached; try again', { cause: error });
+  if (codeOf(error) === '57014')
+    return new ProblemError('overloaded', 'the database took too long; try again', { cause: error });
+  if (isDataError(error))
+    return new ProblemError('validation-failed', 'the database refused one of the values', { cause: error });
   return undefined;
 }

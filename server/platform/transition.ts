@@ -2,6 +2,8 @@ import type { Fragment, Sql } from './database.ts';
 
 /** The parts of one transition. Every part may read `clock.now` and the rows of `changed`. */
 export interface Transition {
+  /** What has to be known or moved first, by name; `change` reads their RETURNING. */
+  before?: Record<string, Fragment>;
   /** The guarded change: `update … where <allowed from> returning subject_id, …`. */
   change: Fragment;
   /** The outbox row, from `events/record.ts`. */
@@ -16,12 +18,18 @@ export interface Transition {
  * Composes a transition into one statement, and so one transaction: the change, its event and whatever moves with it happen
  * together or not at all. Siblings share one snapshot: a part that must see another's rows reads them from its RETURNING.
  */
-export function transition<R extends object>(sql: Sql, { change, event, also = {}, answer }: Transition): Promise<R[]> {
-  const parts = Object.entries(also).map(([name, part]) => sql`, ${sql(name)} as (${part})`);
+export function transition<R extends object>(
+  sql: Sql,
+  { before = {}, change, event, also = {}, answer }: Transition,
+): Promise<R[]> {
+  const named = (parts: Record<string, Fragment>) => {
+    const all = Object.entries(parts).map(([name, part]) => sql`${sql(name)} as (${part}),`);
+    // An empty list would be taken for a parameter.
+    return all.length ? all : sql``;
+  };
   return sql<R[]>`
     with clock as materialized (select muster_now() as now),
-    changed as (${change})
-    ${parts.length ? parts : sql``},
-    event as (${event})
+    ${named(before)} changed as (${change}),
+    ${named(also)} event as (${event})
     ${answer ?? sql`select * from changed`}` as unknown as Promise<R[]>;
 }

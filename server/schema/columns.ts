@@ -6,6 +6,8 @@ export const idText = customType<{ data: string }>({ dataType: () => 'text colla
 /** A moment: what crosses the wire has milliseconds, so the column has no more. */
 export const moment = customType<{ data: Date; driverData: string }>({
   dataType: () => 'timestamp (3) with time zone',
+  fromDriver: (value) => new Date(value),
+  toDriver: (value) => value.toISOString(),
 });
 
 /** A transaction id that never wraps; a reader of the outbox stops where transactions may still be open. */

@@ -14,6 +14,7 @@ export const nullableTimestamp = timestamp.nullable();
 
 /** A JSON value of any shape; what it means is between submitter and agent. */
 export const json = z.json();
+export type Json = z.output<typeof json>;
 
 /** Free text of limited length. */
 export const text = (max: number) => z.string().max(max);

@@ -1,0 +1,93 @@
+import { generateKeyPairSync } from 'node:crypto';
+import {
+  type CryptoKey,
+  calculateJwkThumbprint,
+  errors,
+  importJWK,
+  type JWK,
+  type JWTPayload,
+  jwtVerify,
+  SignJWT,
+} from 'jose';
+import type { Clock } from '../platform/clock.ts';
+import { type Config, ConfigError } from '../platform/config.ts';
+import type { Sql } from '../platform/database.ts';
+import { secretFile } from './secret-file.ts';
+import * as store from './store.ts';
+
+/** Signs with this coordinator's key; verifies what any coordinator of the network signed. */
+export interface SigningKeys {
+  sign(typ: string, claims: JWTPayload & { sub?: string }, expires: Date): Promise<string>;
+  /** The claims, or undefined where the token is not ours, not of this type, expired or changed. */
+  verify(token: string, typ: string): Promise<JWTPayload | undefined>;
+  jwks(): Promise<{ keys: Record<string, string>[] }>;
+}
+
+/** What our own tokens say of themselves. */
+const ISSUER = 'muster';
+
+/** Loads or makes the signing key and makes its public half known to the network. */
+export async function openSigningKeys(sql: Sql, config: Config, clock: Clock): Promise<SigningKeys> {
+  const privateJwk = loadPrivateJwk(config);
+  const { d: _, ...publicJwk } = privateJwk;
+  const kid = await calculateJwkThumbprint(publicJwk);
+  await store.insertSigningKey(sql, kid, { ...publicJwk, kid, alg: 'EdDSA', use: 'sig' });
+  const privateKey = (await importJWK(privateJwk, 'EdDSA')) as CryptoKey;
+  const known = new Map<string, CryptoKey>();
+
+  const publicKey = async (wanted: string): Promise<CryptoKey> => {
+    const cached = known.get(wanted);
+    if (cached) return cached;
+    const jwk = await store.findSigningKey(sql, wanted);
+    if (!jwk) throw new errors.JWKSNoMatchingKey();
+    const key = (await importJWK(jwk, 'EdDSA')) as CryptoKey;
+    known.set(wanted, key);
+    return key;
+  };
+  return {
+    sign: (typ, claims, expires) =>
+      new SignJWT(claims)
+        .setProtectedHeader({ alg: 'EdDSA', typ, kid })
+        .setIssuer(ISSUER)
+        .setAudience(ISSUER)
+        .setIssuedAt(clock.now())
+        .setExpirationTime(expires)
+        .sign(privateKey),
+    async verify(token, typ) {
+      try {
+        const { payload } = await jwtVerify(
+          token,
+          (header) => publicKey(/^[\w-]{43}$/.test(header.kid ?? '') ? header.kid! : ''),
+          {
+            algorithms: ['EdDSA'],
+            typ,
+            issuer: ISSUER,
+            audience: ISSUER,
+            currentDate: clock.now(),
+            requiredClaims: ['exp', 'iat', 'jti'],
+          },
+        );
+        return payload;
+      } catch (error) {
+        if (error instanceof errors.JOSEError) return undefined;
+        throw error;
+      }
+    },
+    jwks: async () => ({ keys: await store.listSigningKeys(sql) }),
+  };
+}
+
+function loadPrivateJwk(config: Config): JWK {
+  const make = () => JSON.stringify(generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' }));
+  const text = config.signingKey ?? secretFile(config.dataDir, 'signing-key.json', make).secret;
+  try {
+    const jwk = JSON.parse(text) as JWK;
+    if (jwk.kty === 'OKP' && jwk.crv === 'Ed25519' && jwk.d && jwk.x)
+      return { kty: jwk.kty, crv: jwk.crv, x: jwk.x, d: jwk.d };
+  } catch {
+    // Falls through: the value itself must not be shown.
+  }
+  throw new ConfigError(
+    'MUSTER_SIGNING_KEY: its value (not shown) is not allowed; it is an Ed25519 private key as a JWK: {"kty":"OKP","crv":"Ed25519","x":…,"d":…}',
+  );
+}

@@ -1,0 +1,60 @@
+import type * as contract from '@muster/shared/contract/agents';
+import type { InputOf } from '@muster/shared/contract/endpoint';
+import { notFound, ProblemError } from '@muster/shared/errors';
+import type { Ctx } from '../platform/ctx.ts';
+import { decodeCursor, pageOf } from '../platform/page.ts';
+import { type AgentRow, listAgents as listRows } from './store/read.ts';
+
+const showAgent = (row: AgentRow) => ({
+  ...row,
+  last_seen_at: row.last_seen_at?.toISOString() ?? null,
+  lease_expires_at: row.lease_expires_at?.toISOString() ?? null,
+  created_at: row.created_at.toISOString(),
+  updated_at: row.updated_at.toISOString(),
+});
+
+export async function findAgent(ctx: Ctx, agentId: string) {
+  const [row] = await listRows(ctx.db.admin, { agent_id: agentId, limit: 1 });
+  return row && showAgent(row);
+}
+
+export async function getAgent(ctx: Ctx, agentId: string) {
+  const agent = await findAgent(ctx, agentId);
+  if (!agent) throw notFound('agent', agentId);
+  return agent;
+}
+
+export async function listAgents(
+  ctx: Ctx,
+  { query: { cursor, limit, ...filter } }: InputOf<typeof contract.listAgents>,
+) {
+  const rows = await listRows(ctx.db.admin, { ...filter, after: decodeCursor(cursor, 1), limit: limit + 1 });
+  return pageOf(rows, limit, showAgent, (row) => [row.agent_id]);
+}
+
+export async function searchAgents(
+  ctx: Ctx,
+  { query: { cursor, limit, q, label, sort_by, ...filter } }: InputOf<typeof contract.searchAgents>,
+) {
+  const byTrust = sort_by === 'trust_score';
+  const after = decodeCursor(cursor, byTrust ? 2 : 1);
+  if (byTrust && after && !Number.isFinite(Number(after[0])))
+    throw new ProblemError('validation-failed', 'the cursor is not one this list gave out');
+  const rows = await listRows(ctx.db.admin, {
+    ...filter,
+    name: q,
+    label: label === undefined ? undefined : labelOf(label),
+    sort_by,
+    after,
+    limit: limit + 1,
+  });
+  return pageOf(rows, limit, showAgent, (row) => (byTrust ? [String(row.trust_score), row.agent_id] : [row.agent_id]));
+}
+
+function labelOf(text: string): { key: string; value: string } {
+  const at = text.indexOf('=');
+  if (at > 0) return { key: text.slice(0, at), value: text.slice(at + 1) };
+  throw new ProblemError('validation-failed', `#/query/label ${JSON.stringify(text)} is not key=value`, {
+    errors: [{ pointer: '#/query/label', detail: 'is not key=value' }],
+  });
+}

@@ -1,0 +1,101 @@
+import type { AgentMode, AgentStatus } from '@muster/shared/lifecycle';
+import { arrayLiteral, type Sql } from '../../platform/database.ts';
+
+/** What matching needs of an agent. */
+export interface CandidateRow {
+  agent_id: string;
+  owner: string;
+  serves: string;
+  capabilities: string[];
+}
+
+export async function findCandidates(hot: Sql, agentIds: readonly string[]): Promise<Map<string, CandidateRow>> {
+  const rows = await hot.unsafe<(Omit<CandidateRow, 'capabilities'> & { capabilities: string })[]>(
+    'select agent_id, owner, serves, array_to_json(capabilities)::text as capabilities from agents where agent_id = any($1::text::text[])',
+    [arrayLiteral(agentIds)],
+    { prepare: true },
+  );
+  return new Map(rows.map((row) => [row.agent_id, { ...row, capabilities: JSON.parse(row.capabilities) as string[] }]));
+}
+
+/** Whether an agent exists, which life of it is the current one, and what it may do. */
+export async function findAgentState(
+  hot: Sql,
+  agentId: string,
+): Promise<{ mode: AgentMode; boot_id: string } | undefined> {
+  const [row] = await hot<
+    { mode: AgentMode; boot_id: string }[]
+  >`select mode, boot_id from agents where agent_id = ${agentId}`;
+  return row;
+}
+
+/** How many milliseconds after its last beat an agent counts as stale: a beat is two intervals late. */
+const STALE_AFTER_MS = 20_000;
+
+export interface AgentRow {
+  agent_id: string;
+  display_name: string;
+  owner: string;
+  serves: 'all' | 'owner';
+  capabilities: string[];
+  labels: Record<string, string>;
+  slots: number;
+  slots_used: number;
+  status: AgentStatus;
+  health: 'OK' | 'DEGRADED';
+  mode: AgentMode;
+  trust_score: number;
+  boot_id: string;
+  last_seen_at: Date | null;
+  lease_expires_at: Date | null;
+  created_at: Date;
+  updated_at: Date;
+}
+
+export interface AgentFilter {
+  agent_id?: string | undefined;
+  status?: AgentStatus | undefined;
+  mode?: AgentMode | undefined;
+  capability?: string | undefined;
+  name?: string | undefined;
+  label?: { key: string; value: string } | undefined;
+  min_trust?: number | undefined;
+  sort_by?: 'trust_score' | 'created_at';
+  after?: readonly string[] | undefined;
+  limit: number;
+}
+
+/**
+ * Agents with how they are: status is read off the last beat, trust is the mean over what the agent has shown, weighted by
+ * how much it has shown, and a newcomer's 0.5 (the caller's filter on a capability looks at that one alone).
+ */
+export async function listAgents(sql: Sql, filter: AgentFilter): Promise<AgentRow[]> {
+  const { agent_id, status, mode, capability, name, label, min_trust, sort_by = 'created_at', after, limit } = filter;
+  const can = capability?.includes(':')
+    ? sql`${capability} = any(a.capabilities)`
+    : sql`exists (select from unnest(a.capabilities) c where c = ${capability ?? ''} or c like ${`${(capability ?? '').replaceAll(/[\\%_]/g, '\\$&')}:%`})`;
+  const order = sort_by === 'trust_score' ? sql`trust_score desc, agent_id desc` : sql`agent_id desc`;
+  const next =
+    sort_by === 'trust_score'
+      ? sql`(trust_score, agent_id) < (${after?.[0] ?? '0'}::float8, ${after?.[1] ?? ''})`
+      : sql`agent_id < ${after?.[0] ?? ''}`;
+  return sql<AgentRow[]>`
+    with clock as materialized (select muster_now() as now),
+    seen as (
+      select a.agent_id, a.display_name, a.owner, a.serves, a.capabilities, a.labels, a.slots, a.slots_used, a.mode, a.boot_id, a.created_at, a.updated_at,
+        p.last_seen_at, p.lease_expires_at, coalesce(p.health, 'OK') as health, coalesce(t.trust_score, 0.5) as trust_score,
+        case when coalesce(p.lease_expires_at <= now, true) then 'OFFLINE'
+          when p.last_seen_at < now - interval '${sql.unsafe(String(STALE_AFTER_MS))} milliseconds' then 'STALE' else 'ACTIVE' end as status
+      from clock, agents a left join presence p on p.agent_id = a.agent_id
+      left join lateral (
+        select (1 + sum(dependable)) / (2 + sum(dependable) + sum(undependable)) as trust_score from trust
+        where trust.agent_id = a.agent_id ${capability ? sql`and (trust.capability = ${capability} or ${capability} like trust.capability || ':%')` : sql``}
+      ) t on true
+      where true ${agent_id ? sql`and a.agent_id = ${agent_id}` : sql``} ${mode ? sql`and a.mode = ${mode}` : sql``} ${capability ? sql`and ${can}` : sql``}
+        ${name ? sql`and position(lower(${name}) in lower(a.display_name)) > 0` : sql``}
+        ${label ? sql`and a.labels ->> ${label.key} = ${label.value}` : sql``}
+    )
+    select * from seen where true ${status ? sql`and status = ${status}` : sql``} ${min_trust === undefined ? sql`` : sql`and trust_score >= ${min_trust}`}
+      ${after ? sql`and ${next}` : sql``}
+    order by ${order} limit ${limit}`;
+}

@@ -1,0 +1,119 @@
+import type { AgentMode } from '@muster/shared/lifecycle';
+import { AGENT_MODE, statesAllowing } from '@muster/shared/lifecycle';
+import type { JWK } from 'jose';
+import { recordEvent } from '../../events/record.ts';
+import type { Sql } from '../../platform/database.ts';
+import { transition } from '../../platform/transition.ts';
+
+export interface NewAgent {
+  agent_id: string;
+  display_name: string;
+  jwk: JWK;
+  jkt: string;
+  capabilities: readonly string[];
+  labels: Record<string, string>;
+  slots: number;
+  boot_id: string;
+  enrollment_token_id: string;
+  jti: string;
+  exp: number;
+  lease_ttl_ms: number;
+}
+
+/**
+ * Creates an agent and counts the use of its enrolment token in one statement: of fifty that race for the last use, one
+ * wins. Undefined where the token is revoked, expired or used up.
+ */
+export async function insertAgent(sql: Sql, agent: NewAgent): Promise<{ agent_id: string } | undefined> {
+  const [row] = await transition<{ agent_id: string }>(sql, {
+    before: {
+      spent: sql`
+        update enrollment_tokens set uses = uses + 1
+        where enrollment_token_id = ${agent.enrollment_token_id} and revoked_at is null and expires_at > (select now from clock) and uses < max_uses
+        returning *`,
+    },
+    change: sql`
+      insert into agents (agent_id, display_name, owner, serves, public_jwk, jkt, capabilities, enrolled_capabilities, enrolled_slots, labels, slots, boot_id,
+        enrollment_token_id, created_at, updated_at)
+      select ${agent.agent_id}, ${agent.display_name}, owner, serves, ${sql.json(agent.jwk as never)}, ${agent.jkt}, ${agent.capabilities as string[]}::text[],
+        capabilities, max_slots, ${sql.json(agent.labels)}, ${agent.slots}, ${agent.boot_id}, enrollment_token_id, now, now from spent, clock
+      returning agent_id, agent_id as subject_id, null::jsonb as detail`,
+    also: {
+      pulse: sql`
+        insert into presence (agent_id, last_seen_at, lease_expires_at)
+        select agent_id, now, now + ${agent.lease_ttl_ms} * interval '1 millisecond' from changed, clock`,
+      used: sql`insert into used_jtis (jkt, jti, expires_at) select ${agent.jkt}, ${agent.jti}, to_timestamp(${agent.exp}::float8) from changed`,
+    },
+    event: recordEvent(sql, 'agent.registered'),
+    answer: sql`select agent_id from changed`,
+  });
+  return row;
+}
+
+/** Changes what an admin lets an agent do. Undefined where its mode does not allow it. */
+export async function setMode(
+  sql: Sql,
+  agentId: string,
+  event: 'cordon' | 'uncordon' | 'drain',
+  mode: AgentMode,
+): Promise<{ agent_id: string } | undefined> {
+  const [row] = await transition<{ agent_id: string }>(sql, {
+    change: sql`
+      update agents a set mode = ${mode}, updated_at = (select now from clock)
+      from (select agent_id, mode from agents where agent_id = ${agentId} and mode = any(${statesAllowing(AGENT_MODE, event)}::text[]) for no key update) was
+      where a.agent_id = was.agent_id returning a.agent_id, a.agent_id as subject_id, jsonb_build_object('from', was.mode, 'to', a.mode) as detail`,
+    event: recordEvent(sql, { cordon: 'agent.cordoned', uncordon: 'agent.uncordoned', drain: 'agent.draining' }[event]),
+    answer: sql`select agent_id from changed`,
+  });
+  return row;
+}
+
+export interface AgentPatch {
+  display_name?: string | undefined;
+  labels?: Record<string, string> | undefined;
+  slots?: number | undefined;
+  capabilities?: readonly string[] | undefined;
+}
+
+/** Changes how an agent is named, labelled and sized, and what it can do. Undefined where it does not exist. */
+export async function updateAgent(
+  sql: Sql,
+  agentId: string,
+  { display_name, labels, slots, capabilities }: AgentPatch,
+): Promise<{ agent_id: string } | undefined> {
+  const [row] = await transition<{ agent_id: string }>(sql, {
+    change: sql`
+      update agents set updated_at = (select now from clock), display_name = coalesce(${display_name ?? null}, display_name),
+        labels = coalesce(${labels ? sql.json(labels) : null}::jsonb, labels), slots = coalesce(${slots ?? null}::int, slots),
+        capabilities = coalesce(${capabilities ? [...capabilities] : null}::text[], capabilities)
+      where agent_id = ${agentId} returning agent_id, agent_id as subject_id, null::jsonb as detail`,
+    event: recordEvent(sql, 'agent.updated'),
+    answer: sql`select agent_id from changed`,
+  });
+  return row;
+}
+
+/** What an agent was enrolled for: nothing it says of itself goes beyond. */
+export interface Enrolment {
+  agent_id: string;
+  mode: AgentMode;
+  boot_id: string;
+  public_jwk: JWK;
+  enrolled_capabilities: string[] | null;
+  enrolled_slots: number | null;
+}
+
+export async function findEnrolment(
+  sql: Sql,
+  by: { agent_id: string } | { jkt: string },
+): Promise<Enrolment | undefined> {
+  const [row] = await sql<Enrolment[]>`
+    select agent_id, mode, boot_id, public_jwk, enrolled_capabilities, enrolled_slots from agents
+    where ${'jkt' in by ? sql`jkt = ${by.jkt}` : sql`agent_id = ${by.agent_id}`}`;
+  return row;
+}
+
+/** Forgets the `jti`s whose tokens have expired by themselves. */
+export async function forgetJtis(sql: Sql): Promise<number> {
+  return (await sql`delete from used_jtis where expires_at < (select muster_now()) - interval '2 minutes'`).count;
+}

@@ -1,0 +1,140 @@
+import type { Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { serve } from '@hono/node-server';
+import { newId } from '@muster/shared/ids';
+import { type AdminKey, adminAuthenticator, loadAdminKey } from './access/admin-key.ts';
+import { openSigningKeys } from './access/signing-keys.ts';
+import { agentAuthenticator } from './agents/access-token.ts';
+import { createApp } from './app.ts';
+import { createDispatch } from './dispatch/dispatch.ts';
+import { createLoops } from './loops.ts';
+import { leaveCluster } from './ops/store.ts';
+import { createClock } from './platform/clock.ts';
+import type { Config } from './platform/config.ts';
+import type { Deps } from './platform/ctx.ts';
+import { checkServer, migrateDatabase, openDatabase } from './platform/database.ts';
+import { startEmbeddedPostgres } from './platform/embedded-postgres.ts';
+import { createLog, type Log } from './platform/log.ts';
+import { createNotifier } from './platform/notify.ts';
+import { ensureOutcomeReader } from './schedules/store/tick.ts';
+import { createClasses } from './tasks/classes.ts';
+import { createSubmitter } from './tasks/submit.ts';
+
+/** A running coordinator. */
+export interface Coordinator {
+  url: string;
+  adminKey: AdminKey['key'];
+  /** Where the admin key was put, when it was made at this start. */
+  adminKeyMade: string | undefined;
+  /** Runs every loop once, the clock's first. */
+  tick(): Promise<void>;
+  /** Takes no new requests, answers those it has, then closes everything it opened. */
+  stop(): Promise<void>;
+}
+
+/** How long requests in flight are waited for at a stop, in milliseconds. */
+const DRAIN_MS = 10_000;
+
+/** Starts a coordinator: database, tables, keys, loops, HTTP. Whatever was opened before something failed is closed again. */
+export async function startCoordinator(
+  config: Config,
+  { log = createLog(config.logLevel) }: { log?: Log } = {},
+): Promise<Coordinator> {
+  const opened: (() => Promise<unknown>)[] = [];
+  const close = async () => {
+    for (const undo of opened.splice(0).reverse())
+      await undo().catch((error) => log.error({ err: error }, 'could not close'));
+  };
+  try {
+    return await open(config, log, opened, close);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function open(
+  config: Config,
+  log: Log,
+  opened: (() => Promise<unknown>)[],
+  close: () => Promise<void>,
+): Promise<Coordinator> {
+  const databaseUrl = await findDatabase(config, log, opened);
+  await migrateDatabase(databaseUrl);
+  const db = openDatabase(databaseUrl);
+  opened.push(() => db.close());
+  const clock = createClock(db.admin);
+  await clock.sync();
+  const coordinatorId = newId('coord');
+  const notifier = createNotifier(db, coordinatorId, log);
+  await notifier.start();
+  opened.push(() => notifier.stop());
+
+  const deps: Deps = { coordinatorId, config, db, log, clock, notifier };
+  const admin = loadAdminKey(config);
+  const keys = await openSigningKeys(db.admin, config, clock);
+  const classes = createClasses(db.admin);
+  await Promise.all([classes.refresh(), ensureOutcomeReader(db.admin)]);
+  const dispatch = createDispatch(deps, classes, keys);
+  const submitter = createSubmitter(deps, classes, dispatch.parking.handOff);
+
+  let draining = false;
+  let url = '';
+  const edge = { deps, authenticators: [adminAuthenticator(admin.key), agentAuthenticator(keys, clock)] };
+  const loops = createLoops(deps, dispatch, () => url);
+  const tick = async () => {
+    for (const loop of loops) await loop.tick();
+  };
+  // Before the first request: whether there was a gap, and what became due meanwhile.
+  await loops[0]?.tick();
+  opened.push(() => leaveCluster(db.admin, coordinatorId));
+  const app = createApp({ edge, dispatch, submitter, draining: () => draining });
+  const server = await listen(config, app.fetch);
+  url = urlOf(config, server);
+  for (const loop of loops) loop.start();
+  opened.push(() => Promise.all(loops.map((loop) => loop.stop())));
+  opened.push(() =>
+    drain(server, () => {
+      draining = true;
+      dispatch.parking.close();
+    }),
+  );
+  return { url, adminKey: admin.key, adminKeyMade: admin.made ? admin.path : undefined, tick, stop: close };
+}
+
+async function findDatabase(config: Config, log: Log, opened: (() => Promise<unknown>)[]): Promise<string> {
+  if (config.databaseUrl) {
+    await checkServer(config.databaseUrl);
+    return config.databaseUrl;
+  }
+  const postgres = await startEmbeddedPostgres({ dataDir: config.dataDir });
+  opened.push(() => postgres.stop());
+  log.info({ pid: postgres.pid, adopted: postgres.adopted }, 'embedded Postgres runs');
+  return postgres.url;
+}
+
+function listen(config: Config, fetch: (request: Request) => Response | Promise<Response>): Promise<Server> {
+  const tls = config.tls && { createServer: createTlsServer, serverOptions: config.tls };
+  return new Promise((resolve, reject) => {
+    const server = serve({ fetch, hostname: config.host, port: config.port, ...tls }, () =>
+      resolve(server as Server),
+    ) as Server;
+    server.once('error', reject);
+  });
+}
+
+function urlOf(config: Config, server: Server): string {
+  const address = server.address();
+  const port = typeof address === 'object' && address ? address.port : config.port;
+  const host = config.host.includes(':') ? `[${config.host}]` : config.host;
+  return `${config.tls ? 'https' : 'http'}://${host}:${port}`;
+}
+
+async function drain(server: Server, begin: () => void): Promise<void> {
+  begin();
+  const closed = new Promise((resolve) => server.close(resolve));
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
+  await closed;
+  clearTimeout(timer);
+}

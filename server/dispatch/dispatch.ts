@@ -1,0 +1,39 @@
+import type { SigningKeys } from '../access/signing-keys.ts';
+import type { Deps } from '../platform/ctx.ts';
+import type { Classes } from '../tasks/classes.ts';
+import { type Claimer, createClaimer } from './claim.ts';
+import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
+import { createParking, type Parking } from './parking.ts';
+import { createReporter, type Reporter } from './report.ts';
+import { createRoster, type Roster } from './roster.ts';
+
+/** The protocol's moving parts: one batcher per kind of statement, and the polls that wait. */
+export interface Dispatch {
+  classes: Classes;
+  keys: SigningKeys;
+  roster: Roster;
+  claim: Claimer;
+  beat: Beater;
+  note: Noter;
+  reporter: Reporter;
+  parking: Parking;
+}
+
+export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys): Dispatch {
+  const claim = createClaimer(deps);
+  const parking = createParking(
+    async ({ agent_id, boot_id, slots, classIds }) =>
+      (await claim({ agent_id, boot_id, want: slots, classIds }))?.runs ?? [],
+  );
+  deps.notifier.onReady((classIds) => parking.wake(classIds));
+  return {
+    classes,
+    keys,
+    roster: createRoster(deps, classes),
+    claim,
+    beat: createBeater(deps),
+    note: createNoter(deps),
+    reporter: createReporter(deps),
+    parking,
+  };
+}

@@ -1,0 +1,34 @@
+import type { Deps } from '../platform/ctx.ts';
+import type { LoopSpec } from '../platform/loop.ts';
+import type { Dispatch } from './dispatch.ts';
+import { findReadyClasses } from './store/claim.ts';
+import { reapLeases, timeOutRuns } from './store/reap.ts';
+
+const BATCH = 500;
+
+/** Takes back the work of agents that stopped beating, and ends runs that take too long. */
+export const reapLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | 'log'>): LoopSpec => ({
+  name: 'dispatch.reap',
+  intervalMs: 1_000,
+  async tick() {
+    const lost = await reapLeases(db.admin, BATCH);
+    const late = await timeOutRuns(db.admin, BATCH);
+    if (lost.count + late.count > 0) log.info({ lost: lost.count, timed_out: late.count }, 'runs reaped');
+    notifier.ready([...lost.ready, ...late.ready]);
+    return lost.count + late.count;
+  },
+});
+
+/** Lets parked polls look for work nobody told them of: made by a coordinator that died before it could, or lost by the network. */
+export const sweepLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes }: Dispatch): LoopSpec => ({
+  name: 'dispatch.sweep',
+  intervalMs: 1_000,
+  async tick() {
+    await classes.refresh();
+    const awaited = parking.awaited();
+    if (awaited.length === 0) return 0;
+    const found = await findReadyClasses(db.hot, awaited);
+    parking.wake(found);
+    return found.length;
+  },
+});

@@ -1,0 +1,88 @@
+import type * as contract from '@muster/shared/contract/dispatch';
+import type { InputOf } from '@muster/shared/contract/endpoint';
+import { ProblemError } from '@muster/shared/errors';
+import { fenceOf, runIdOf } from '@muster/shared/ids';
+import type { Ctx } from '../platform/ctx.ts';
+import { JsonText } from '../platform/endpoint.ts';
+import type { Dispatch } from './dispatch.ts';
+import type { Verdict } from './report.ts';
+import { type ClaimedRun, listHeldRuns, type Standing } from './store/claim.ts';
+
+/** Takes results and gives work in one round trip; with nothing to give it waits, unless it had results to confirm. */
+export async function poll(
+  ctx: Ctx,
+  dispatch: Dispatch,
+  { params, body }: InputOf<typeof contract.poll>,
+): Promise<JsonText> {
+  const { agent_id } = params;
+  const verdicts = body.results?.length ? await dispatch.reporter.report(agent_id, body.results) : [];
+  const classIds = body.slots === 0 ? [] : await dispatch.roster.classesOf(agent_id);
+  const ask = { agent_id, boot_id: body.boot_id, classIds: classIds ?? [] };
+  const standing = await dispatch.claim({ ...ask, want: body.slots });
+  if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
+  refuseStale(standing, agent_id, body.boot_id);
+
+  let runs = [...standing.runs, ...(await forgotten(ctx, agent_id, standing, body.holding))];
+  const mayWait = body.slots > 0 && body.wait_ms > 0 && standing.mode === 'OPEN' && verdicts.length === 0;
+  if (runs.length === 0 && mayWait)
+    runs = await dispatch.parking.park({ ...ask, slots: body.slots }, body.wait_ms, ctx.signal);
+  return answer(runs, body.results ?? [], verdicts, standing.lease_expires_at);
+}
+
+/** An agent that is not who it was must stop, not try again. */
+export function refuseStale(
+  { mode, current }: Pick<Standing, 'mode' | 'current'>,
+  agentId: string,
+  bootId: string,
+): void {
+  if (mode === 'REVOKED') throw new ProblemError('token-revoked', `agent ${agentId} was revoked`);
+  if (!current)
+    throw new ProblemError(
+      'stale-lease',
+      `${bootId} is not the current life of agent ${agentId}: it has started again elsewhere`,
+    );
+}
+
+/** Runs the agent is leased but does not name: the reply that told of them was lost, so they are told again, same fence. */
+async function forgotten(
+  ctx: Ctx,
+  agentId: string,
+  standing: Standing,
+  holding: readonly string[] | undefined,
+): Promise<ClaimedRun[]> {
+  if (holding === undefined || standing.slots_used <= holding.length) return [];
+  const named = new Set([...holding.map(fenceOf), ...standing.runs.map((run) => run.fence)]);
+  return (await listHeldRuns(ctx.db.hot, agentId)).filter((run) => !named.has(run.fence));
+}
+
+function answer(
+  runs: readonly ClaimedRun[],
+  results: readonly { run_id: string }[],
+  verdicts: readonly Verdict[],
+  leaseExpiresAt: Date | null,
+): JsonText {
+  const confirmed = verdicts.map(({ applied, code }, n) => ({
+    run_id: results[n]?.run_id,
+    applied,
+    ...(code ? { code } : {}),
+  }));
+  return new JsonText(
+    `{"runs":[${runs.map(runText).join(',')}],"results":${JSON.stringify(confirmed)},"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}}`,
+  );
+}
+
+/** A run as JSON. Its input is text from the submitter, through Postgres, to the agent: never parsed on the way. */
+function runText({ input_data, traceparent, ...run }: ClaimedRun): string {
+  const { fence, task_id, task_type, capability_required, attempt, timeout_seconds } = run;
+  const head = JSON.stringify({
+    run_id: runIdOf(fence),
+    fence,
+    task_id,
+    task_type,
+    capability_required,
+    attempt,
+    timeout_seconds,
+    ...(traceparent ? { traceparent } : {}),
+  });
+  return `${head.slice(0, -1)},"input_data":${input_data}}`;
+}

@@ -1,0 +1,111 @@
+import type { Result } from '@muster/shared/contract/dispatch';
+import { ProblemError } from '@muster/shared/errors';
+import { fenceOf } from '@muster/shared/ids';
+import type { Outcome, TaskStatus } from '@muster/shared/lifecycle';
+import { createBatcher } from '../platform/batcher.ts';
+import type { Deps } from '../platform/ctx.ts';
+import { type AppliedResult, applyResults, findEndedRuns, findTaskStatus, type NewResult } from './store/results.ts';
+
+/** What became of a reported result. `code` says why it was not applied; a replay of what was applied before has none. */
+export interface Verdict {
+  applied: boolean;
+  code?: 'stale-lease' | 'task-terminal';
+  task_status?: TaskStatus;
+}
+
+export interface Reporter {
+  report(agentId: string, results: readonly Result[]): Promise<Verdict[]>;
+}
+
+/** Postgres's cost of a result grows with its size: a batch holds so many bytes of JSON, or one result. */
+const BATCH_BYTES = 4_000_000;
+const weight = (result: NewResult) => BATCH_BYTES / 1_000 + (result.result_data?.length ?? 0);
+
+export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Reporter {
+  const apply = createBatcher(
+    async (results: NewResult[]) => {
+      // The same result twice in one batch would count twice: the first speaks for both.
+      const distinct = new Map(
+        results.map((result) => [`${result.fence} ${result.agent_id}`, result] as const).reverse(),
+      );
+      const applied = await applyResults(
+        db.hot,
+        [...distinct.values()].sort((a, b) => a.fence - b.fence),
+      );
+      notifier.ready(applied.filter((it) => it.next === 'ready').map((it) => it.class_id));
+      const byFence = new Map(applied.map((it) => [it.fence, it]));
+      return verdicts(results, distinct, byFence);
+    },
+    { maxItems: BATCH_BYTES, weight },
+  );
+
+  const verdicts = async (
+    results: NewResult[],
+    distinct: Map<string, NewResult>,
+    applied: Map<number, AppliedResult>,
+  ): Promise<Verdict[]> => {
+    const first = new Set(distinct.values());
+    const open = results.filter((result) => !first.has(result) || !applied.has(result.fence));
+    const ended = open.length
+      ? await findEndedRuns(db.hot, [...new Set(open.map((result) => result.fence))])
+      : new Map();
+    return results.map((result) => {
+      const it = applied.get(result.fence);
+      if (it && first.has(result)) return appliedVerdict(result, it);
+      return lateVerdict(result, ended.get(result.fence));
+    });
+  };
+  return { report: (agentId, results) => Promise.all(results.map((result) => apply(toRow(agentId, result)))) };
+}
+
+/** Reports one run's result; a word that comes too late is a 409. */
+export async function reportResult(
+  { db, reporter }: { db: Deps['db']; reporter: Reporter },
+  agentId: string,
+  result: Result,
+) {
+  const [verdict] = await reporter.report(agentId, [result]);
+  if (verdict?.code === 'task-terminal')
+    throw new ProblemError('task-terminal', `the task of run ${result.run_id} was cancelled`);
+  if (verdict?.code) throw staleLease(result.run_id, result.fence);
+  const status = verdict?.task_status ?? ((await findTaskStatus(db.hot, result.fence)) as TaskStatus);
+  return { applied: verdict!.applied, task_status: status };
+}
+
+export const staleLease = (runId: string, fence: number): ProblemError =>
+  new ProblemError('stale-lease', `run ${runId} with fence ${fence} is not leased to this agent any more`);
+
+function toRow(agent_id: string, { run_id, fence, outcome, result_data, error }: Result): NewResult {
+  const failed = outcome === 'FAILED' || outcome === 'TIMED_OUT';
+  return {
+    agent_id,
+    // A fence that belongs to another run than the one named holds nothing.
+    fence: fenceOf(run_id) === fence ? fence : 0,
+    status: outcome,
+    fault: failed ? (error?.fault ?? 'agent') : null,
+    retryable: error?.retryable ?? true,
+    result_data: result_data === undefined ? null : JSON.stringify(result_data),
+    error: error ? JSON.stringify(error) : null,
+  };
+}
+
+function appliedVerdict(result: NewResult, { next, run_status }: AppliedResult): Verdict {
+  // The task had been cancelled: only the acknowledgement of that is what the agent may still say.
+  if (next === 'none')
+    return result.status === 'CANCELLED'
+      ? { applied: true, task_status: 'CANCELLED' }
+      : { applied: false, code: 'task-terminal' };
+  return { applied: true, task_status: next === 'final' ? (run_status as TaskStatus) : 'PENDING' };
+}
+
+function lateVerdict(
+  result: NewResult,
+  run: { agent_id: string; status: string; fault: string | null } | undefined,
+): Verdict {
+  if (!run || run.agent_id !== result.agent_id || run.status === 'LOST') return { applied: false, code: 'stale-lease' };
+  if (run.status === 'CANCELLED')
+    return result.status === 'CANCELLED' ? { applied: false } : { applied: false, code: 'task-terminal' };
+  const said =
+    (run.status as Outcome) === result.status || (run.status === 'RETURNED' && result.status === 'CANCELLED');
+  return said ? { applied: false } : { applied: false, code: 'stale-lease' };
+}

@@ -1,0 +1,48 @@
+import { type CandidateRow, findCandidates } from '../agents/store/read.ts';
+import { createBatcher } from '../platform/batcher.ts';
+import type { Deps } from '../platform/ctx.ts';
+import type { Classes } from '../tasks/classes.ts';
+import { mismatch } from './match.ts';
+
+/** How long what an agent can do is believed without asking again, in milliseconds. */
+const BELIEF_MS = 2_000;
+
+/** Which classes each agent may be given tasks of. */
+export interface Roster {
+  /** Undefined where the agent does not exist. */
+  classesOf(agentId: string): Promise<readonly number[] | undefined>;
+  forget(agentId: string): void;
+}
+
+export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster {
+  const known = new Map<string, { row: CandidateRow; until: number }>();
+  const memo = new Map<string, { size: number; ids: number[] }>();
+  const load = createBatcher(async (ids: string[]) => {
+    const rows = await findCandidates(db.hot, [...new Set(ids)]);
+    return ids.map((id) => rows.get(id));
+  });
+
+  // Agents that can do the same share one list, made again only when a class came up.
+  const matching = (row: CandidateRow): readonly number[] => {
+    const key = JSON.stringify([row.owner, row.serves, row.capabilities]);
+    const all = classes.all();
+    const found = memo.get(key);
+    if (found?.size === all.length) return found.ids;
+    const ids = all.filter((it) => mismatch(row, it) === undefined).map((it) => it.class_id);
+    if (memo.size > 10_000) memo.clear();
+    memo.set(key, { size: all.length, ids });
+    return ids;
+  };
+  return {
+    async classesOf(agentId) {
+      const belief = known.get(agentId);
+      if (belief && belief.until > performance.now()) return matching(belief.row);
+      const row = await load(agentId);
+      if (!row) return undefined;
+      if (known.size > 200_000) known.clear();
+      known.set(agentId, { row, until: performance.now() + BELIEF_MS });
+      return matching(row);
+    },
+    forget: (agentId) => void known.delete(agentId),
+  };
+}

@@ -1,0 +1,126 @@
+import type { Sql } from '../../platform/database.ts';
+import { END_RUNS, endedBy } from './end-runs.ts';
+import { LEASE_TTL_MS } from './heartbeat.ts';
+
+/** What a statement that ends everything an agent holds changes in the agent itself. */
+interface Departure {
+  /** `$1` is the agent, `$2` the boot, `$3` whatever the change needs. */
+  guard: string;
+  set: string;
+  status: 'LOST' | 'RETURNED';
+  fault: string;
+  code: string;
+  message: string;
+  /** More CTEs, e.g. what happens to the presence. */
+  also: string;
+}
+
+/**
+ * Ends all runs of one agent and changes the agent, in one statement: the row of `agents` changes once, slots and all.
+ * Answers no row when the guard did not hold.
+ */
+const departure = ({ guard, set, status, fault, code, message, also }: Departure): string => `
+with clock as materialized (select muster_now() as now),
+locked as materialized (select agent_id, boot_id, mode from agents where agent_id = $1 and ${guard} for no key update),
+gone as (delete from leases where agent_id in (select agent_id from locked where ${status === 'LOST' && code === 'superseded' ? 'boot_id <> $2' : 'true'}) returning *),
+${endedBy({ status, fault, error: `jsonb_build_object('code', '${code}', 'message', '${message}')` })},
+${END_RUNS},
+changed as (
+  update agents set slots_used = slots_used - (select count(*) from judged), updated_at = (select now from clock), ${set}
+  where agent_id in (select agent_id from locked) returning agent_id as subject_id, null::jsonb as detail
+),
+${also}
+select c.subject_id as agent_id, j.class_id, j.next from changed c left join judged j on true`;
+
+const event = (kind: string) => `event as (
+  insert into events (tx, at, kind, subject_ids, detail)
+  select pg_current_xact_id(), (select now from clock), '${kind}', array_agg(subject_id), jsonb_agg(detail) from changed having count(*) > 0)`;
+
+const presence = (lease: string) => `pulse as (
+  insert into presence (agent_id, last_seen_at, lease_expires_at) select subject_id, now, now + interval '${lease}' from changed, clock
+  on conflict (agent_id) do update set last_seen_at = excluded.last_seen_at, lease_expires_at = excluded.lease_expires_at)`;
+
+const REBOOT = departure({
+  guard: `mode <> 'REVOKED'`,
+  set: `boot_id = $2, mode = case when mode = 'DRAINING' and boot_id <> $2 then 'OPEN' else mode end,
+    display_name = coalesce($3::jsonb ->> 'display_name', display_name), slots = coalesce(($3::jsonb ->> 'slots')::int, slots),
+    labels = coalesce($3::jsonb -> 'labels', labels),
+    capabilities = case when $3::jsonb ? 'capabilities' then array(select jsonb_array_elements_text($3::jsonb -> 'capabilities')) else capabilities end`,
+  status: 'LOST',
+  fault: `'agent'`,
+  code: 'superseded',
+  message: 'the agent started again',
+  also: `${presence(`${LEASE_TTL_MS} milliseconds`)}, ${event('agent.booted')},
+    used as (insert into used_jtis (jkt, jti, expires_at) select jkt, $4, to_timestamp($5::float8) from agents where agent_id = $1)`,
+});
+
+const LEAVE = departure({
+  guard: 'boot_id = $2',
+  set: 'boot_id = boot_id',
+  status: 'RETURNED',
+  fault: 'null::text',
+  code: 'left',
+  message: 'the agent left',
+  also: `${presence('0')}, ${event('agent.left')}`,
+});
+
+const REVOKE = departure({
+  guard: `mode <> 'REVOKED' and $2::text is null`,
+  set: `mode = 'REVOKED'`,
+  status: 'LOST',
+  fault: `'system'`,
+  code: 'revoked',
+  message: 'the agent was revoked',
+  also: `${presence('0')}, ${event('agent.revoked')}`,
+});
+
+export interface Departed {
+  /** Runs that were taken back, and the classes there is now work of. */
+  requeued: number;
+  ready: number[];
+}
+
+async function depart(
+  admin: Sql,
+  statement: string,
+  parameters: (string | number | null)[],
+): Promise<Departed | undefined> {
+  const rows = await admin.unsafe<{ class_id: string | null; next: string | null }[]>(statement, parameters, {
+    prepare: true,
+  });
+  if (rows.length === 0) return undefined;
+  const runs = rows.filter((row) => row.class_id !== null);
+  return {
+    requeued: runs.length,
+    ready: runs.filter((row) => row.next === 'ready').map((row) => Number(row.class_id)),
+  };
+}
+
+/** What a registration says anew of an agent that is known. */
+export interface Announcement {
+  display_name: string;
+  capabilities: readonly string[];
+  slots: number;
+  labels: Record<string, string>;
+}
+
+/** Begins a life of an agent: a boot that is new fences the old one at once. The proof's `jti` is used up. Undefined where the agent is revoked or unknown. */
+export const bootAgent = (
+  admin: Sql,
+  {
+    agentId,
+    bootId,
+    announcement,
+    jti,
+    exp,
+  }: { agentId: string; bootId: string; announcement?: Announcement; jti: string; exp: number },
+): Promise<Departed | undefined> =>
+  depart(admin, REBOOT, [agentId, bootId, JSON.stringify(announcement ?? {}), jti, exp]);
+
+/** An agent goes: what it holds is queued again at once, and nobody is blamed. */
+export const leaveAgent = (admin: Sql, agentId: string, bootId: string): Promise<Departed | undefined> =>
+  depart(admin, LEAVE, [agentId, bootId]);
+
+/** An agent is sent away for good. */
+export const revokeAgent = (admin: Sql, agentId: string): Promise<Departed | undefined> =>
+  depart(admin, REVOKE, [agentId, null]);

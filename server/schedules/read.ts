@@ -1,0 +1,58 @@
+import type { InputOf } from '@muster/shared/contract/endpoint';
+import type * as contract from '@muster/shared/contract/schedules';
+import type { Schedule } from '@muster/shared/contract/schedules';
+import { notFound } from '@muster/shared/errors';
+import type { Ctx } from '../platform/ctx.ts';
+import { decodeCursor, pageOf } from '../platform/page.ts';
+import * as store from './store/schedules.ts';
+
+const iso = (at: Date | null) => at?.toISOString() ?? null;
+
+const showSchedule = ({ version: _, ...row }: store.ScheduleRow): Schedule => ({
+  ...row,
+  status: row.status as Schedule['status'],
+  input_data: row.input_data as Schedule['input_data'],
+  metadata: row.metadata as Schedule['metadata'],
+  next_run_at: iso(row.next_run_at),
+  last_run_at: iso(row.last_run_at),
+  created_at: row.created_at.toISOString(),
+  updated_at: row.updated_at.toISOString(),
+});
+
+export async function findSchedule(ctx: Ctx, scheduleId: string): Promise<store.ScheduleRow> {
+  const row = await store.findSchedule(ctx.db.orm, scheduleId);
+  if (!row) throw notFound('schedule', scheduleId);
+  return row;
+}
+
+export const getSchedule = async (ctx: Ctx, scheduleId: string) => showSchedule(await findSchedule(ctx, scheduleId));
+
+export async function listSchedules(
+  ctx: Ctx,
+  { query: { cursor, limit, ...filter } }: InputOf<typeof contract.listSchedules>,
+) {
+  const rows = await store.listSchedules(ctx.db.orm, {
+    ...filter,
+    after: decodeCursor(cursor, 1)?.[0],
+    limit: limit + 1,
+  });
+  return pageOf(rows, limit, showSchedule, (row) => [row.schedule_id]);
+}
+
+export async function listExecutions(
+  ctx: Ctx,
+  { params: { schedule_id }, query: { cursor, limit } }: InputOf<typeof contract.listExecutions>,
+) {
+  await findSchedule(ctx, schedule_id);
+  const rows = await store.listExecutions(ctx.db.admin, {
+    scheduleId: schedule_id,
+    after: decodeCursor(cursor, 1)?.[0],
+    limit: limit + 1,
+  });
+  const show = (row: store.ExecutionRow) => ({
+    ...row,
+    scheduled_at: row.scheduled_at.toISOString(),
+    fired_at: iso(row.fired_at),
+  });
+  return pageOf(rows, limit, show, (row) => [row.execution_id]);
+}

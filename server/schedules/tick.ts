@@ -1,0 +1,52 @@
+import { newId } from '@muster/shared/ids';
+import type { Deps } from '../platform/ctx.ts';
+import type { LoopSpec } from '../platform/loop.ts';
+import type { Classes } from '../tasks/classes.ts';
+import { nextRun } from './cron.ts';
+import * as store from './store/tick.ts';
+
+const BATCH = 500;
+
+/** Fires what is due. Every coordinator does; the compare-and-swap in the store lets one of them. */
+export const tickLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | 'log'>, classes: Classes): LoopSpec => ({
+  name: 'schedules.tick',
+  intervalMs: 250,
+  async tick() {
+    let count = 0;
+    for (let full = true; full; ) {
+      const due = await store.listDue(db.admin, BATCH);
+      if (due.length === 0) break;
+      const fired = await store.fireSchedules(db.admin, await Promise.all(due.map((it) => firingOf(it, classes))));
+      notifier.ready(fired.map((it) => it.class_id));
+      if (fired.length > 0) log.debug({ fired: fired.length }, 'schedules fired');
+      count += fired.length;
+      // Another coordinator may hold the rest: it is theirs to fire.
+      full = due.length === BATCH && fired.length > 0;
+    }
+    return count;
+  },
+});
+
+async function firingOf(due: store.DueSchedule, classes: Classes): Promise<store.Firing> {
+  return {
+    schedule_id: due.schedule_id,
+    version: due.version,
+    scheduled_at: due.next_run_at,
+    // From now, not from the time that was due: what was missed while nobody was there is not made up for.
+    following: nextRun(due.cron_expression, due.timezone, due.now > due.next_run_at ? due.now : due.next_run_at),
+    class_id: await classes.idOf(due.owner, due.capability_required),
+    execution_id: newId('exec'),
+    task_id: newId('task'),
+  };
+}
+
+/** Brings home how scheduled tasks ended. */
+export const outcomeLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
+  name: 'schedules.outcomes',
+  intervalMs: 1_000,
+  async tick() {
+    let seen = 0;
+    for (let read = 1; read > 0; seen += read) read = await store.applyOutcomes(db.admin);
+    return seen;
+  },
+});

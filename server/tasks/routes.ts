@@ -1,0 +1,14 @@
+import * as contract from '@muster/shared/contract/tasks';
+import { type Route, route } from '../platform/endpoint.ts';
+import { cancelTask } from './cancel.ts';
+import { getTask, listTasks } from './read.ts';
+import { retryTask } from './retry.ts';
+import { createTask, type Submitter } from './submit.ts';
+
+export const taskRoutes = (submitter: Submitter): Route[] => [
+  route(contract.createTask, (ctx, input) => createTask(ctx, submitter, input)),
+  route(contract.listTasks, listTasks),
+  route(contract.getTask, (ctx, { params }) => getTask(ctx, params.task_id)),
+  route(contract.cancelTask, cancelTask),
+  route(contract.retryTask, (ctx, { params }) => retryTask(ctx, params.task_id)),
+];

@@ -1,0 +1,130 @@
+import type { Json } from '@muster/shared/contract/fields';
+import type { TaskStatus } from '@muster/shared/lifecycle';
+import type { Sql } from '../../platform/database.ts';
+
+/** A row of the view `task_state`: a task with the status its rows elsewhere come to. */
+export interface TaskRow {
+  task_id: string;
+  task_type: string;
+  capability_required: string;
+  status: TaskStatus;
+  dead_letter: boolean;
+  priority: number;
+  owner: string;
+  client_id: string | null;
+  agent_id: string | null;
+  attempt: number;
+  timeout_seconds: number;
+  max_retries: number;
+  retry_policy: 'none' | 'fixed' | 'linear' | 'exponential';
+  tags: string[];
+  metadata: Json;
+  schedule_id: string | null;
+  run_at: Date;
+  expires_at: Date | null;
+  created_at: Date;
+  started_at: Date | null;
+  finished_at: Date | null;
+  closed_reason: string | null;
+  final_fence: string | null;
+}
+
+export interface RunRow {
+  fence: string;
+  agent_id: string;
+  attempt: number;
+  status: 'ASSIGNED' | 'RUNNING' | 'COMPLETED' | 'FAILED' | 'TIMED_OUT' | 'CANCELLED' | 'RETURNED' | 'LOST';
+  fault: string | null;
+  error: Json;
+  progress: Json;
+  cancel_requested_at: Date | null;
+  assigned_at: Date;
+  started_at: Date | null;
+  finished_at: Date | null;
+}
+
+export interface TaskFilter {
+  status?: TaskStatus | undefined;
+  task_type?: string | undefined;
+  agent_id?: string | undefined;
+  client_id?: string | undefined;
+  tag?: string | undefined;
+  after?: string | undefined;
+  limit: number;
+}
+
+const SUMMARY = [
+  'task_id',
+  'task_type',
+  'capability_required',
+  'status',
+  'dead_letter',
+  'priority',
+  'owner',
+  'client_id',
+  'agent_id',
+  'attempt',
+  'timeout_seconds',
+  'max_retries',
+  'retry_policy',
+  'tags',
+  'metadata',
+  'schedule_id',
+  'run_at',
+  'expires_at',
+  'created_at',
+  'started_at',
+  'finished_at',
+  'closed_reason',
+  'final_fence',
+];
+
+export async function findTask(sql: Sql, taskId: string): Promise<TaskRow | undefined> {
+  const [row] = await sql<TaskRow[]>`select ${sql(SUMMARY)} from task_state where task_id = ${taskId}`;
+  return row;
+}
+
+/** A task's input and, where it ended by a run, that run's result and error: JSON text. */
+export async function findTaskData(sql: Sql, taskId: string, fence: string | null) {
+  const [row] = await sql<{ input_data: string; result_data: string | null; error: string | null }[]>`
+    select t.input_data::text, r.result_data::text, r.error::text
+    from tasks t left join runs r on r.fence = ${fence}::bigint where t.task_id = ${taskId}`;
+  return row;
+}
+
+/** Every run of a task, the live one last. */
+export async function listTaskRuns(sql: Sql, taskId: string): Promise<RunRow[]> {
+  return sql<RunRow[]>`
+    select fence, agent_id, attempt, status, fault, error, progress, null::timestamptz as cancel_requested_at, assigned_at, started_at, finished_at
+    from runs where task_id = ${taskId}
+    union all
+    select fence, agent_id, attempt, case when started_at is null then 'ASSIGNED' else 'RUNNING' end, null, null, progress, cancel_requested_at,
+      assigned_at, started_at, null
+    from leases where task_id = ${taskId}
+    order by fence`;
+}
+
+/**
+ * Tasks, newest first. A filter on a rare status starts from the rows that make the status, not from all tasks.
+ * COMPLETED and no status at all walk down the primary key.
+ */
+export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]> {
+  const { status, task_type, agent_id, client_id, tag, after, limit } = filter;
+  const narrowed = {
+    ASSIGNED: sql`and task_id in (select task_id from leases)`,
+    RUNNING: sql`and task_id in (select task_id from leases)`,
+    FAILED: sql`and task_id in (select task_id from runs where final and status <> 'COMPLETED')`,
+    TIMED_OUT: sql`and task_id in (select task_id from runs where final and status <> 'COMPLETED')`,
+    CANCELLED: sql`and closed_status = 'CANCELLED'`,
+    EXPIRED: sql`and closed_status = 'EXPIRED'`,
+    PENDING: sql`and closed_status is null`,
+    COMPLETED: sql`and closed_status is null`,
+  };
+  return sql<TaskRow[]>`
+    select ${sql(SUMMARY)} from task_state where true
+      ${status ? narrowed[status] : sql``} ${status ? sql`and status = ${status}` : sql``}
+      ${task_type ? sql`and task_type = ${task_type}` : sql``} ${agent_id ? sql`and agent_id = ${agent_id}` : sql``}
+      ${client_id ? sql`and client_id = ${client_id}` : sql``} ${tag ? sql`and ${tag} = any(tags)` : sql``}
+      ${after ? sql`and task_id < ${after}` : sql``}
+    order by task_id desc limit ${limit}`;
+}

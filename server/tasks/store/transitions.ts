@@ -1,0 +1,89 @@
+import { recordEvent } from '../../events/record.ts';
+import type { Sql } from '../../platform/database.ts';
+import { transition } from '../../platform/transition.ts';
+
+/**
+ * Cancels a task: at once where it waits; where it runs it is CANCELLED too, and its run keeps the slot until the agent says
+ * that the process is gone. Undefined when the task was in none of these places in this instant: it has ended, or it moved
+ * between them while the statement looked.
+ */
+export async function cancelTask(
+  sql: Sql,
+  taskId: string,
+  reason: string | null,
+): Promise<{ task_id: string } | undefined> {
+  const [row] = await transition<{ task_id: string }>(sql, {
+    change: sql`
+      update tasks set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
+      where task_id = ${taskId} and closed_status is null
+        and (exists (select from unqueued) or exists (select from undelayed) or exists (select from told))
+      returning task_id, task_id as subject_id, jsonb_build_object('reason', closed_reason) as detail`,
+    before: {
+      told: sql`
+        update leases set cancel_requested_at = (select now from clock) where task_id = ${taskId} and cancel_requested_at is null returning task_id`,
+      unqueued: sql`
+        delete from ready where task_id = ${taskId} and (class_id, rank) = (select class_id, rank from tasks where task_id = ${taskId}) returning task_id`,
+      undelayed: sql`delete from delayed where task_id = ${taskId} returning task_id`,
+    },
+    event: recordEvent(sql, 'task.cancelled'),
+  });
+  return row;
+}
+
+/** Queues an ended task again. Its runs stay as history; the fence of the last one says which are forgotten. */
+export async function retryTask(sql: Sql, taskId: string): Promise<{ task_id: string; class_id: number } | undefined> {
+  const [row] = await transition<{ task_id: string; class_id: number }>(sql, {
+    change: sql`
+      update tasks t set closed_status = null, closed_at = null, closed_reason = null,
+        reset_fence = coalesce((select max(fence) from runs where task_id = ${taskId}), 0)
+      where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId})
+        and (closed_status is not null or exists (
+          select from runs r where r.task_id = ${taskId} and r.final and r.fence > t.reset_fence and r.status <> 'COMPLETED'))
+      returning task_id, class_id::int, rank, task_id as subject_id, null::jsonb as detail`,
+    also: {
+      queued: sql`
+        insert into ready (class_id, rank, task_id, replica, attempt, failures)
+        select class_id, rank, task_id, 0, 0, 0 from changed`,
+    },
+    event: recordEvent(sql, 'task.retried'),
+    answer: sql`select task_id, class_id from changed`,
+  });
+  return row;
+}
+
+/** Ends tasks nobody has started by their `expires_at`. Those that were started are merely forgotten here. */
+export async function expireTasks(sql: Sql, limit: number): Promise<number> {
+  const rows = await transition<{ expired: number }>(sql, {
+    before: {
+      due: sql`
+        delete from expiring where (expires_at, task_id) in (
+          select expires_at, task_id from expiring where expires_at <= (select now from clock) order by 1, 2 limit ${limit} for update skip locked)
+        returning task_id`,
+      unqueued: sql`
+        delete from ready r using due, tasks t
+        where t.task_id = due.task_id and r.class_id = t.class_id and r.rank = t.rank and r.task_id = t.task_id and r.attempt = 0 returning r.task_id`,
+      undelayed: sql`delete from delayed d using due where d.task_id = due.task_id and d.attempt = 0 returning d.task_id`,
+    },
+    change: sql`
+      update tasks set closed_status = 'EXPIRED', closed_at = (select now from clock), closed_reason = 'not started by expires_at'
+      where closed_status is null and task_id in (select task_id from unqueued union all select task_id from undelayed)
+      returning task_id as subject_id, null::jsonb as detail`,
+    event: recordEvent(sql, 'task.expired'),
+    answer: sql`select (select count(*)::int from due) as expired`,
+  });
+  return rows[0]?.expired ?? 0;
+}
+
+/** Moves what has become due from `delayed` to `ready`. Answers the classes there is now work of. */
+export async function promoteTasks(hot: Sql, limit: number): Promise<number[]> {
+  const rows = await hot<{ class_id: string }[]>`
+    with clock as materialized (select muster_now() as now),
+    due as (
+      delete from delayed where ctid = any(array(
+        select ctid from delayed where run_at <= (select now from clock) order by run_at limit ${limit} for update skip locked))
+      returning class_id, rank, task_id, replica, attempt, failures
+    )
+    insert into ready (class_id, rank, task_id, replica, attempt, failures)
+    select class_id, rank, task_id, replica, attempt, failures from due returning class_id`;
+  return rows.map((row) => Number(row.class_id));
+}

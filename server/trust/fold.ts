@@ -1,0 +1,36 @@
+/** How much a piece of evidence is worth after one more: reference model, dependability decays by 0.97 per outcome. */
+export const DECAY = 0.97;
+
+/**
+ * Folds finished runs into the trust of (agent, capability), inside the statement that finishes them. With n pieces of
+ * evidence in the batch, d <- d * 0.97^n + sum of w_k * 0.97^(n-k): exactly what folding them one by one gives (Josang & Ismail
+ * 2002, forgetting). A completed run counts for the agent; a failure by its fault, a timeout and a lost lease against it; a
+ * task's or the system's fault, a return and a cancel move nothing.
+ *
+ * `from` names rows of `fence, agent_id, capability, run_status, fault, ord`. Leaves `folded_runs(fence, fold_seq)`.
+ */
+export const foldTrust = (from: string): string => `
+weighed as materialized (
+  select fence, agent_id, capability, run_status,
+    row_number() over (partition by agent_id, capability order by ord, fence) as k, count(*) over (partition by agent_id, capability) as n
+  from ${from} where run_status = 'COMPLETED' or (run_status in ('FAILED', 'TIMED_OUT', 'LOST') and fault = 'agent')
+),
+folded as (
+  insert into trust as t (agent_id, capability, dependable, undependable, completed, failed, timed_out, lost, fold_seq, updated_at)
+  select agent_id, capability,
+    coalesce(sum(power(${DECAY}::float8, n - k)) filter (where run_status = 'COMPLETED'), 0),
+    coalesce(sum(power(${DECAY}::float8, n - k)) filter (where run_status <> 'COMPLETED'), 0),
+    count(*) filter (where run_status = 'COMPLETED'), count(*) filter (where run_status = 'FAILED'),
+    count(*) filter (where run_status = 'TIMED_OUT'), count(*) filter (where run_status = 'LOST'), n, (select now from clock)
+  from weighed group by agent_id, capability, n order by agent_id, capability
+  on conflict (agent_id, capability) do update set
+    dependable = t.dependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.dependable,
+    undependable = t.undependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.undependable,
+    completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
+    timed_out = t.timed_out + excluded.timed_out, lost = t.lost + excluded.lost,
+    fold_seq = t.fold_seq + excluded.fold_seq, updated_at = excluded.updated_at
+  returning agent_id, capability, fold_seq
+),
+folded_runs as (
+  select w.fence, f.fold_seq - w.n + w.k as fold_seq from weighed w join folded f on f.agent_id = w.agent_id and f.capability = w.capability
+)`;

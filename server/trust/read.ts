@@ -1,0 +1,140 @@
+import type { InputOf } from '@muster/shared/contract/endpoint';
+import type * as contract from '@muster/shared/contract/trust';
+import { notFound, ProblemError } from '@muster/shared/errors';
+import { runIdOf } from '@muster/shared/ids';
+import type { Ctx } from '../platform/ctx.ts';
+import { decodeCursor, pageOf } from '../platform/page.ts';
+import { DECAY } from './fold.ts';
+import { confidence, dependability, type Evidence, INTEGRITY_UNCHECKED, trustScore } from './score.ts';
+import * as store from './store.ts';
+
+const STANDING = 'NEWCOMER' as const;
+
+/** After so many pieces of evidence what came before weighs less than a double can tell (0.97^1300 < 1e-17). */
+const MEMORY = 1_300;
+
+export async function getTrust(ctx: Ctx, agentId: string) {
+  const rows = await store.findTrust(ctx.db.admin, agentId);
+  if (!rows) throw notFound('agent', agentId);
+  const total = {
+    dependable: rows.reduce((sum, row) => sum + row.dependable, 0),
+    undependable: rows.reduce((sum, row) => sum + row.undependable, 0),
+  };
+  return {
+    agent_id: agentId,
+    trust_score: trustScore(total),
+    confidence: confidence(total),
+    standing: STANDING,
+    capabilities: rows.map(({ dependable, undependable, updated_at, ...row }) => ({
+      ...row,
+      trust_score: trustScore({ dependable, undependable }),
+      dependability: dependability({ dependable, undependable }),
+      integrity: INTEGRITY_UNCHECKED,
+      confidence: confidence({ dependable, undependable }),
+      standing: STANDING,
+      last_evidence_at: updated_at.toISOString(),
+    })),
+  };
+}
+
+/** One outcome more: what was known fades a little, and the outcome counts for or against. */
+export const withOutcome = ({ dependable, undependable }: Evidence, completed: boolean): Evidence => ({
+  dependable: dependable * DECAY + (completed ? 1 : 0),
+  undependable: undependable * DECAY + (completed ? 0 : 1),
+});
+
+/**
+ * The evidence, newest first, and what each piece did. Scores are not kept with it: they are the fold of the runs before, of
+ * which only the last ones matter.
+ */
+export async function getTrustHistory(
+  ctx: Ctx,
+  { params: { agent_id }, query: { capability, cursor, limit } }: InputOf<typeof contract.getTrustHistory>,
+) {
+  if (!(await store.findTrust(ctx.db.admin, agent_id))) throw notFound('agent', agent_id);
+  const after = positionOf(cursor);
+  const rows = await store.listEvidence(ctx.db.admin, { agentId: agent_id, capability, after, limit: limit + 1 });
+  const effects = new Map<string, Effects>();
+  for (const name of new Set(rows.map((row) => row.capability)))
+    effects.set(name, await effectsOf(ctx, agent_id, name, rows));
+  return pageOf(
+    rows,
+    limit,
+    (row) => showEvidence(row, effects.get(row.capability)?.get(Number(row.fold_seq))),
+    (row) => [row.finished_at.toISOString(), row.fence],
+  );
+}
+
+/** By fold_seq: the score before and after. */
+type Effects = Map<number, { before: number; after: number }>;
+
+async function effectsOf(
+  ctx: Ctx,
+  agentId: string,
+  capability: string,
+  rows: readonly store.EvidenceRow[],
+): Promise<Effects> {
+  const upTo = Math.max(...rows.filter((row) => row.capability === capability).map((row) => Number(row.fold_seq)));
+  const outcomes = await store.listOutcomes(ctx.db.admin, { agentId, capability, upTo, limit: MEMORY + rows.length });
+  const effects: Effects = new Map();
+  let evidence: Evidence = { dependable: 0, undependable: 0 };
+  for (const { fold_seq, completed } of outcomes) {
+    const next = withOutcome(evidence, completed);
+    effects.set(fold_seq, { before: trustScore(evidence), after: trustScore(next) });
+    evidence = next;
+  }
+  return effects;
+}
+
+function showEvidence(row: store.EvidenceRow, effect = { before: 0.5, after: 0.5 }) {
+  return {
+    run_id: runIdOf(row.fence),
+    task_id: row.task_id,
+    capability: row.capability,
+    outcome: row.status,
+    fault: row.fault,
+    trust_score_before: effect.before,
+    trust_score_after: effect.after,
+    trust_delta: effect.after - effect.before,
+    reason: reasonOf(row),
+    at: row.finished_at.toISOString(),
+  };
+}
+
+const REASONS: Record<string, string> = {
+  COMPLETED: 'completed the run',
+  FAILED: 'failed by its own fault',
+  TIMED_OUT: 'ran longer than it may',
+  LOST: 'lost its lease',
+};
+
+const reasonOf = ({ status, error }: store.EvidenceRow): string => {
+  const reason = REASONS[status] ?? status;
+  return error?.message ? `${reason}: ${error.message.slice(0, 200)}` : reason;
+};
+
+function positionOf(cursor: string | undefined): string[] | undefined {
+  const position = decodeCursor(cursor, 2);
+  if (position && (Number.isNaN(Date.parse(position[0]!)) || !/^\d{1,19}$/.test(position[1]!)))
+    throw new ProblemError('validation-failed', 'the cursor is not one this list gave out');
+  return position;
+}
+
+export async function getLeaderboard(
+  ctx: Ctx,
+  { query: { capability, min_runs, limit } }: InputOf<typeof contract.getLeaderboard>,
+) {
+  const rows = await store.listLeaders(ctx.db.admin, { capability, minRuns: min_runs, limit });
+  return {
+    data: rows.map(({ dependable, undependable, ...row }) => {
+      const runs = row.completed + row.failed + row.timed_out + row.lost;
+      const evidence = { dependable, undependable };
+      return {
+        ...row,
+        trust_score: trustScore(evidence),
+        confidence: confidence(evidence),
+        success_rate: runs ? row.completed / runs : null,
+      };
+    }),
+  };
+}
