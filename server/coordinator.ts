@@ -76,7 +76,7 @@ async function open(
   const classes = createClasses(db.admin);
   await Promise.all([classes.refresh(), ensureOutcomeReader(db.admin)]);
   const dispatch = createDispatch(deps, classes, keys);
-  const submitter = createSubmitter(deps, classes, dispatch.parking.handOff);
+  const submitter = createSubmitter(deps, classes, (classIds) => dispatch.parking.handOff(classIds));
 
   let draining = false;
   let url = '';

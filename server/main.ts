@@ -1,6 +1,7 @@
 import { startCoordinator } from './coordinator.ts';
 import { ConfigError, parseConfig } from './platform/config.ts';
 import { DatabaseRefused } from './platform/database.ts';
+import { EmbeddedPostgresError } from './platform/embedded-postgres.ts';
 import { createLog } from './platform/log.ts';
 
 /** `npm run serve`: a coordinator, until it is told to stop. */
@@ -13,10 +14,6 @@ async function main(): Promise<void> {
     process.exit(1);
   });
   const coordinator = await startCoordinator(config, { log });
-  if (coordinator.adminKeyMade) {
-    log.info({ path: coordinator.adminKeyMade }, `an admin key was made; it is shown once: ${coordinator.adminKey}`);
-  }
-  log.info({ url: coordinator.url, pid: process.pid }, 'coordinator ready');
   let stopping = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
@@ -29,13 +26,15 @@ async function main(): Promise<void> {
       });
     });
   }
+  if (coordinator.adminKeyMade) {
+    log.info({ path: coordinator.adminKeyMade }, `an admin key was made; it is shown once: ${coordinator.adminKey}`);
+  }
+  log.info({ url: coordinator.url, pid: process.pid }, 'coordinator ready');
 }
 
 main().catch((error) => {
   const expected =
-    error instanceof ConfigError ||
-    error instanceof DatabaseRefused ||
-    (error as Error).name === 'EmbeddedPostgresError';
+    error instanceof ConfigError || error instanceof DatabaseRefused || error instanceof EmbeddedPostgresError;
   console.error(expected ? (error as Error).message : error);
   process.exit(1);
 });

@@ -3,7 +3,7 @@ import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
 import { type Claimer, createClaimer } from './claim.ts';
 import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
-import { createParking, type Parking } from './parking.ts';
+import { Parking } from './parking.ts';
 import { createReporter, type Reporter } from './report.ts';
 import { createRoster, type Roster } from './roster.ts';
 
@@ -21,15 +21,17 @@ export interface Dispatch {
 
 export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys): Dispatch {
   const claim = createClaimer(deps);
-  const parking = createParking(
+  const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
       (await claim({ agent_id, boot_id, want: slots, classIds }))?.runs ?? [],
   );
+  const roster = createRoster(deps, classes);
+  classes.onNew((it) => parking.admit(it.class_id, (agentId) => roster.matches(agentId, it)));
   deps.notifier.onReady((classIds) => parking.wake(classIds));
   return {
     classes,
     keys,
-    roster: createRoster(deps, classes),
+    roster,
     claim,
     beat: createBeater(deps),
     note: createNoter(deps),

@@ -5,7 +5,7 @@ import { fenceOf, runIdOf } from '@muster/shared/ids';
 import { findAgentState } from '../agents/store/read.ts';
 import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
-import { refuseStale } from './poll.ts';
+import { refuseStale } from './stale.ts';
 import {
   type Beat,
   type BeatAnswer,

@@ -1,5 +1,5 @@
 import { meets } from '../agents/capability.ts';
-import type { TaskClass } from '../tasks/classes.ts';
+import type { TaskClass } from '../tasks/store/classes.ts';
 
 /** What matching looks at in an agent. */
 export interface Candidate {

@@ -1,12 +1,17 @@
-import type { HandOff, Offer } from '../tasks/submit.ts';
+import type { Offer } from '../tasks/submit.ts';
 import type { ClaimedRun } from './store/claim.ts';
 
-/** A poll that found nothing and waits. */
-interface Parked {
+/** A poll that wants runs of some classes. */
+export interface Waiting {
   agent_id: string;
   boot_id: string;
   slots: number;
   classIds: readonly number[];
+}
+
+/** A poll that found nothing and waits. */
+interface Parked extends Waiting {
+  classIds: number[];
   runs: ClaimedRun[];
   /** Tasks on their way to it in statements not yet answered, and whether a claim for it is. */
   reserved: number;
@@ -15,72 +20,149 @@ interface Parked {
   resolve(runs: ClaimedRun[]): void;
 }
 
-export interface Parking {
-  /** Waits until there are runs for the poll, its time is up or `signal` ends it: then with none. */
-  park(
-    poll: { agent_id: string; boot_id: string; slots: number; classIds: readonly number[] },
-    waitMs: number,
-    signal: AbortSignal,
-  ): Promise<ClaimedRun[]>;
-  /** Gives the tasks of a submit to parked polls. */
-  handOff: HandOff;
-  /** Lets parked polls of these classes claim. */
-  wake(classIds: readonly number[]): void;
-  /** The classes parked polls wait for. */
-  awaited(): number[];
-  /** Ends every wait, and every later one at once: the coordinator drains. */
-  close(): void;
-  readonly size: number;
-}
-
 /** How many parked polls one piece of news wakes at first; more are woken while claims find work. */
 const WAKE_AT_ONCE = 16;
+
+const free = (poll: Parked) => (poll.ended || poll.claiming ? 0 : poll.slots - poll.runs.length - poll.reserved);
 
 /**
  * Where polls wait, first come first served. A poll may be in three hands at once: a submit that hands it tasks, a claim it
  * was woken for, and its timer. It is answered when the last of them has let go, so that no run is given to a poll that left.
  */
-export function createParking(
-  claim: (poll: {
-    agent_id: string;
-    boot_id: string;
-    slots: number;
-    classIds: readonly number[];
-  }) => Promise<ClaimedRun[]>,
-): Parking {
-  const byClass = new Map<number, Set<Parked>>();
-  const byAgent = new Map<string, Parked>();
-  let closed = false;
+export class Parking {
+  private readonly byClass = new Map<number, Set<Parked>>();
+  private readonly byAgent = new Map<string, Parked>();
+  private readonly claim: (poll: Waiting) => Promise<ClaimedRun[]>;
+  private closed = false;
 
-  const enter = (poll: Parked) => {
-    byAgent.set(poll.agent_id, poll);
-    for (const id of poll.classIds) {
-      const waiting = byClass.get(id) ?? new Set();
-      byClass.set(id, waiting.add(poll));
+  constructor(claim: (poll: Waiting) => Promise<ClaimedRun[]>) {
+    this.claim = claim;
+  }
+
+  get size(): number {
+    return this.byAgent.size;
+  }
+
+  /** Waits until there are runs for the poll, its time is up or `signal` ends it: then with none. */
+  park(poll: Waiting, waitMs: number, signal: AbortSignal): Promise<ClaimedRun[]> {
+    const older = this.byAgent.get(poll.agent_id);
+    if (older) this.end(older);
+    return new Promise((resolve) => {
+      const end = () => this.end(parked);
+      const timer = setTimeout(end, waitMs);
+      const parked: Parked = {
+        ...poll,
+        classIds: [...poll.classIds],
+        runs: [],
+        reserved: 0,
+        claiming: false,
+        ended: false,
+        resolve(runs) {
+          clearTimeout(timer);
+          signal.removeEventListener('abort', end);
+          resolve(runs);
+        },
+      };
+      this.byAgent.set(poll.agent_id, parked);
+      for (const id of parked.classIds) this.index(id, parked);
+      if (this.closed || signal.aborted) end();
+      else signal.addEventListener('abort', end, { once: true });
+    });
+  }
+
+  /** Gives the tasks of a submit to parked polls: one each in turns, so that a batch spreads over everybody who waits. */
+  handOff(classIds: readonly number[]): (Offer | undefined)[] {
+    const turns = new Map<number, Iterator<Parked>>();
+    return classIds.map((id) => {
+      const poll = this.byClass.has(id) ? this.nextInTurn(id, turns) : undefined;
+      return poll && this.offerTo(poll);
+    });
+  }
+
+  /** Lets parked polls of these classes claim. */
+  wake(classIds: readonly number[]): void {
+    for (const id of classIds) if (this.byClass.has(id)) void this.wakeClass(id);
+  }
+
+  /** A class came up: those parked polls that fit it wait for it too. */
+  admit(classId: number, fits: (agentId: string) => boolean): void {
+    for (const poll of this.byAgent.values()) {
+      if (poll.classIds.includes(classId) || !fits(poll.agent_id)) continue;
+      poll.classIds.push(classId);
+      this.index(classId, poll);
     }
-  };
-  const leave = (poll: Parked) => {
-    if (byAgent.get(poll.agent_id) === poll) byAgent.delete(poll.agent_id);
-    for (const id of poll.classIds) {
-      byClass.get(id)?.delete(poll);
-      if (byClass.get(id)?.size === 0) byClass.delete(id);
-    }
-  };
-  const settle = (poll: Parked) => {
-    if (poll.reserved > 0 || poll.claiming || (poll.runs.length === 0 && !poll.ended)) return;
-    leave(poll);
-    poll.resolve(poll.runs);
-  };
-  const end = (poll: Parked) => {
+  }
+
+  /** The classes parked polls wait for. */
+  awaited(): number[] {
+    return [...this.byClass.keys()];
+  }
+
+  /** Ends every wait, and every later one at once: the coordinator drains. */
+  close(): void {
+    this.closed = true;
+    for (const poll of [...this.byAgent.values()]) this.end(poll);
+  }
+
+  private index(classId: number, poll: Parked): void {
+    const waiting = this.byClass.get(classId) ?? new Set();
+    this.byClass.set(classId, waiting.add(poll));
+  }
+
+  private end(poll: Parked): void {
     poll.ended = true;
-    settle(poll);
-  };
-  const free = (poll: Parked) => (poll.ended || poll.claiming ? 0 : poll.slots - poll.runs.length - poll.reserved);
+    this.settle(poll);
+  }
 
-  const claimFor = async (poll: Parked): Promise<boolean> => {
+  private settle(poll: Parked): void {
+    if (poll.reserved > 0 || poll.claiming || (poll.runs.length === 0 && !poll.ended)) return;
+    if (this.byAgent.get(poll.agent_id) === poll) this.byAgent.delete(poll.agent_id);
+    for (const id of poll.classIds) {
+      this.byClass.get(id)?.delete(poll);
+      if (this.byClass.get(id)?.size === 0) this.byClass.delete(id);
+    }
+    poll.resolve(poll.runs);
+  }
+
+  private nextInTurn(classId: number, turns: Map<number, Iterator<Parked>>): Parked | undefined {
+    for (let rounds = 0; rounds < 2; rounds += 1) {
+      const turn = turns.get(classId) ?? (this.byClass.get(classId) ?? new Set<Parked>()).values();
+      turns.set(classId, turn);
+      for (let it = turn.next(); !it.done; it = turn.next()) if (free(it.value) > 0) return it.value;
+      turns.delete(classId);
+    }
+    return undefined;
+  }
+
+  private offerTo(poll: Parked): Offer {
+    poll.reserved += 1;
+    return {
+      agent_id: poll.agent_id,
+      boot_id: poll.boot_id,
+      accept: (fence, task) => {
+        poll.reserved -= 1;
+        poll.runs.push({ ...task, fence, attempt: 1 });
+        this.settle(poll);
+      },
+      decline: () => {
+        poll.reserved -= 1;
+        // Its slots are not what it thinks, or it is closed: it should not be offered the next task too.
+        this.end(poll);
+      },
+    };
+  }
+
+  private async wakeClass(classId: number): Promise<void> {
+    for (let found = true; found; ) {
+      const woken = [...(this.byClass.get(classId) ?? [])].filter((poll) => free(poll) > 0).slice(0, WAKE_AT_ONCE);
+      found = (await Promise.all(woken.map((poll) => this.claimFor(poll)))).some(Boolean);
+    }
+  }
+
+  private async claimFor(poll: Parked): Promise<boolean> {
     poll.claiming = true;
     try {
-      const runs = await claim({ ...poll, slots: poll.slots - poll.runs.length - poll.reserved });
+      const runs = await this.claim({ ...poll, slots: poll.slots - poll.runs.length - poll.reserved });
       poll.runs.push(...runs);
       return runs.length > 0;
     } catch {
@@ -88,82 +170,7 @@ export function createParking(
       return false;
     } finally {
       poll.claiming = false;
-      settle(poll);
+      this.settle(poll);
     }
-  };
-  const wakeClass = async (id: number) => {
-    for (let found = true; found; ) {
-      const woken = [...(byClass.get(id) ?? [])].filter((poll) => free(poll) > 0).slice(0, WAKE_AT_ONCE);
-      found = (await Promise.all(woken.map(claimFor))).some(Boolean);
-    }
-  };
-  const offerTo = (poll: Parked): Offer => {
-    poll.reserved += 1;
-    return {
-      agent_id: poll.agent_id,
-      boot_id: poll.boot_id,
-      accept(fence, task) {
-        poll.reserved -= 1;
-        poll.runs.push({ ...task, fence, attempt: 1 });
-        settle(poll);
-      },
-      decline() {
-        poll.reserved -= 1;
-        // Its slots are not what it thinks, or it is closed: it should not be offered the next task too.
-        end(poll);
-      },
-    };
-  };
-  return {
-    park: (poll, waitMs, signal) =>
-      new Promise((resolve) => {
-        const older = byAgent.get(poll.agent_id);
-        if (older) end(older);
-        const timer = setTimeout(() => end(parked), waitMs);
-        const onAbort = () => end(parked);
-        const parked: Parked = {
-          ...poll,
-          runs: [],
-          reserved: 0,
-          claiming: false,
-          ended: false,
-          resolve(runs) {
-            clearTimeout(timer);
-            signal.removeEventListener('abort', onAbort);
-            resolve(runs);
-          },
-        };
-        enter(parked);
-        if (closed || signal.aborted) end(parked);
-        else signal.addEventListener('abort', onAbort, { once: true });
-      }),
-    handOff(classIds) {
-      // One task each in turns, so that a batch spreads over everybody who waits.
-      const turns = new Map<number, Iterator<Parked>>();
-      const next = (id: number): Parked | undefined => {
-        for (let rounds = 0; rounds < 2; rounds += 1) {
-          const turn = turns.get(id) ?? (byClass.get(id) ?? new Set<Parked>()).values();
-          turns.set(id, turn);
-          for (let it = turn.next(); !it.done; it = turn.next()) if (free(it.value) > 0) return it.value;
-          turns.delete(id);
-        }
-        return undefined;
-      };
-      return classIds.map((id) => {
-        const poll = byClass.has(id) ? next(id) : undefined;
-        return poll && offerTo(poll);
-      });
-    },
-    wake(classIds) {
-      for (const id of classIds) if (byClass.has(id)) void wakeClass(id);
-    },
-    close() {
-      closed = true;
-      for (const poll of [...byAgent.values()]) end(poll);
-    },
-    awaited: () => [...byClass.keys()],
-    get size() {
-      return byAgent.size;
-    },
-  };
+  }
 }

@@ -6,6 +6,7 @@ import type { Ctx } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { Verdict } from './report.ts';
+import { refuseStale } from './stale.ts';
 import { type ClaimedRun, listHeldRuns, type Standing } from './store/claim.ts';
 
 /** Takes results and gives work in one round trip; with nothing to give it waits, unless it had results to confirm. */
@@ -27,20 +28,6 @@ export async function poll(
   if (runs.length === 0 && mayWait)
     runs = await dispatch.parking.park({ ...ask, slots: body.slots }, body.wait_ms, ctx.signal);
   return answer(runs, body.results ?? [], verdicts, standing.lease_expires_at);
-}
-
-/** An agent that is not who it was must stop, not try again. */
-export function refuseStale(
-  { mode, current }: Pick<Standing, 'mode' | 'current'>,
-  agentId: string,
-  bootId: string,
-): void {
-  if (mode === 'REVOKED') throw new ProblemError('token-revoked', `agent ${agentId} was revoked`);
-  if (!current)
-    throw new ProblemError(
-      'stale-lease',
-      `${bootId} is not the current life of agent ${agentId}: it has started again elsewhere`,
-    );
 }
 
 /** Runs the agent is leased but does not name: the reply that told of them was lost, so they are told again, same fence. */

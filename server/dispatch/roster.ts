@@ -2,6 +2,7 @@ import { type CandidateRow, findCandidates } from '../agents/store/read.ts';
 import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
+import type { TaskClass } from '../tasks/store/classes.ts';
 import { mismatch } from './match.ts';
 
 /** How long what an agent can do is believed without asking again, in milliseconds. */
@@ -11,6 +12,8 @@ const BELIEF_MS = 2_000;
 export interface Roster {
   /** Undefined where the agent does not exist. */
   classesOf(agentId: string): Promise<readonly number[] | undefined>;
+  /** Whether an agent whose poll waits may be given tasks of a class, as far as is known here. */
+  matches(agentId: string, task: TaskClass): boolean;
   forget(agentId: string): void;
 }
 
@@ -42,6 +45,10 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
       if (known.size > 200_000) known.clear();
       known.set(agentId, { row, until: performance.now() + BELIEF_MS });
       return matching(row);
+    },
+    matches(agentId, task) {
+      const belief = known.get(agentId);
+      return belief !== undefined && mismatch(belief.row, task) === undefined;
     },
     forget: (agentId) => void known.delete(agentId),
   };

@@ -33,7 +33,7 @@ async function firingOf(due: store.DueSchedule, classes: Classes): Promise<store
     version: due.version,
     scheduled_at: due.next_run_at,
     // From now, not from the time that was due: what was missed while nobody was there is not made up for.
-    following: nextRun(due.cron_expression, due.timezone, due.now > due.next_run_at ? due.now : due.next_run_at),
+    following: nextRun(due.cron_expression, due.timezone, due.now),
     class_id: await classes.idOf(due.owner, due.capability_required),
     execution_id: newId('exec'),
     task_id: newId('task'),

@@ -1,5 +1,5 @@
 import { bigint, index, jsonb, pgTable, text } from 'drizzle-orm/pg-core';
-import { idText, moment, xid8 } from './columns.ts';
+import { moment, xid8 } from './columns.ts';
 
 /** The outbox: one row per statement and kind, whatever the number of things it happened to. */
 export const events = pgTable(

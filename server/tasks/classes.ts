@@ -1,24 +1,21 @@
 import type { Sql } from '../platform/database.ts';
+import type { TaskClass } from './store/classes.ts';
 import * as store from './store/classes.ts';
-
-/** The distinct requirements of tasks: what an agent must be and do to be given one. */
-export interface TaskClass {
-  class_id: number;
-  owner: string;
-  capability: string;
-}
 
 /** The classes of the network. They are few and never change, so every coordinator keeps them all. */
 export interface Classes {
   /** The class of a requirement, made where it is new. */
   idOf(owner: string, capability: string): Promise<number>;
   all(): readonly TaskClass[];
+  /** Tells of every class as it becomes known. */
+  onNew(heard: (it: TaskClass) => void): void;
   /** Learns classes other coordinators made. */
   refresh(): Promise<void>;
 }
 
 export function createClasses(sql: Sql): Classes {
   const known: TaskClass[] = [];
+  const heard: ((it: TaskClass) => void)[] = [];
   const ids = new Map<string, number>();
   const pending = new Map<string, Promise<number>>();
   const keyOf = (owner: string, capability: string) => `${owner}\n${capability}`;
@@ -27,6 +24,7 @@ export function createClasses(sql: Sql): Classes {
       if (ids.has(keyOf(row.owner, row.capability))) continue;
       ids.set(keyOf(row.owner, row.capability), row.class_id);
       known.push(row);
+      for (const hear of heard) hear(row);
     }
   };
   const make = async (owner: string, capability: string) => {
@@ -44,6 +42,7 @@ export function createClasses(sql: Sql): Classes {
       return making;
     },
     all: () => known,
+    onNew: (hear) => void heard.push(hear),
     async refresh() {
       learn(await store.listClasses(sql, known.length));
     },

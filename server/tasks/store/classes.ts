@@ -1,5 +1,11 @@
 import type { Sql } from '../../platform/database.ts';
-import type { TaskClass } from '../classes.ts';
+
+/** The distinct requirements of tasks: what an agent must be and do to be given one. */
+export interface TaskClass {
+  class_id: number;
+  owner: string;
+  capability: string;
+}
 
 export async function findClass(sql: Sql, owner: string, capability: string): Promise<TaskClass | undefined> {
   const [row] = await sql<TaskClass[]>`

@@ -1,0 +1,424 @@
+import { readdirSync, statSync } from 'node:fs';
+import { chmod } from 'node:fs/promises';
+import { join } from 'node:path';
+import { assertionClaims, registrationClaims } from '@muster/shared/contract/agents';
+import { EmbeddedJWK, importJWK, type JWK, jwtVerify } from 'jose';
+import { describe, expect, test } from 'vitest';
+import { TaskError } from './handler.ts';
+import { aCoordinator, aFolder, anAgent, untilAborted } from './testing/harness.ts';
+
+describe('identity', () => {
+  test('registers with a JWT its own key vouches for, claims as the contract wants them', async () => {
+    const coordinator = await aCoordinator();
+    const key_dir = aFolder();
+    const agent = anAgent(coordinator, { key_dir, slots: 3, display_name: 'one', labels: { zone: 'a' } });
+    await agent.start();
+    const { body } = await coordinator.until('register');
+    const { payload, protectedHeader } = await jwtVerify(body.registration, EmbeddedJWK, { audience: 'muster' });
+    expect(protectedHeader).toMatchObject({ alg: 'EdDSA', typ: 'agent-registration+jwt' });
+    expect(protectedHeader.jwk).not.toHaveProperty('d');
+    expect(registrationClaims.parse(payload)).toMatchObject({
+      enrollment_token: 'enrol-me',
+      display_name: 'one',
+      capabilities: ['echo'],
+      slots: 3,
+      labels: { zone: 'a' },
+    });
+    expect(agent.agentId).toBe(coordinator.agentId);
+    expect(statSync(join(key_dir, 'agent-key.json')).mode & 0o777).toBe(0o600);
+  });
+
+  test('a restart is the same agent with the same key and a new boot, and tells what changed', async () => {
+    const coordinator = await aCoordinator();
+    const key_dir = aFolder();
+    const first = anAgent(coordinator, { key_dir, display_name: 'one' });
+    await first.start();
+    await first.stop();
+    const registration = (await coordinator.until('register')).body.registration;
+    const { protectedHeader, payload: before } = await jwtVerify(registration, EmbeddedJWK);
+
+    const second = anAgent(coordinator, { key_dir, display_name: 'one', capabilities: ['echo', 'more'] });
+    await second.start();
+    const { body } = await coordinator.until('token');
+    const key = await importJWK(protectedHeader.jwk as JWK, 'EdDSA');
+    const { payload } = await jwtVerify(body.assertion, key, { typ: 'agent-assertion+jwt', maxTokenAge: 60 });
+    expect(assertionClaims.parse(payload).sub).toBe(first.agentId);
+    expect(payload.boot_id).not.toBe(before.boot_id);
+    expect(coordinator.of('register')).toHaveLength(1);
+    expect((await coordinator.until('capabilities')).body).toEqual({ capabilities: ['echo', 'more'] });
+    expect(coordinator.of('update')).toHaveLength(0);
+  });
+
+  test.each([401, 404])('an agent the coordinator no longer knows (%i) registers again', async (status) => {
+    const coordinator = await aCoordinator();
+    const key_dir = aFolder();
+    const first = anAgent(coordinator, { key_dir });
+    await first.start();
+    await first.stop();
+    coordinator.on('token', () => ({ status, code: status === 401 ? 'invalid-token' : 'not-found' }));
+    await anAgent(coordinator, { key_dir }).start();
+    expect(coordinator.of('register')).toHaveLength(2);
+  });
+
+  test('a key that others can read is refused', async () => {
+    const coordinator = await aCoordinator();
+    const key_dir = aFolder();
+    const first = anAgent(coordinator, { key_dir });
+    await first.start();
+    await first.stop();
+    await chmod(join(key_dir, 'agent-key.json'), 0o644);
+    await expect(anAgent(coordinator, { key_dir }).start()).rejects.toThrow(/mode 0644.*chmod 600/);
+  });
+
+  test('without registration and token it says what is missing', async () => {
+    const coordinator = await aCoordinator();
+    const agent = anAgent(coordinator, { enrollment_token: '' });
+    await expect(agent.start()).rejects.toThrow(/enrollment token is needed/);
+    expect(await agent.done).toBe('failed');
+  });
+
+  test('an access token that is refused is renewed, and the call goes again', async () => {
+    const coordinator = await aCoordinator();
+    coordinator.on('poll', ({ authorization }) =>
+      authorization === 'Bearer token-1' ? { status: 401, code: 'invalid-token' } : undefined,
+    );
+    await anAgent(coordinator).start();
+    await coordinator.until('poll', ({ authorization }) => authorization === 'Bearer token-2');
+  });
+
+  test('an access token is renewed at two thirds of its life', async () => {
+    const coordinator = await aCoordinator({ tokenLifeMs: 900, intervalMs: 100 });
+    await anAgent(coordinator).start();
+    const registered = await coordinator.until('register');
+    const renewed = await coordinator.until('token');
+    expect(renewed.at - registered.at).toBeGreaterThan(500);
+    expect(renewed.at - registered.at).toBeLessThan(900);
+    await coordinator.until('heartbeat', ({ authorization }) => authorization === 'Bearer token-2');
+  });
+});
+
+describe('beats', () => {
+  test('tell of a lost run: its handler is aborted, its result thrown away', async () => {
+    const coordinator = await aCoordinator();
+    const { handler, reason, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler } });
+    await agent.start();
+    const run = coordinator.hand('wait');
+    await running;
+    coordinator.on('heartbeat', () => ({ lost: [run] }));
+    expect(await reason).toBe('lease-lost');
+    await agent.hears('discarded');
+    await agent.drain();
+    expect(coordinator.of('poll').flatMap(({ body }) => body.results ?? [])).toEqual([]);
+  });
+
+  test('tell of a cancel: CANCELLED is reported only when the handler is gone', async () => {
+    const coordinator = await aCoordinator();
+    let letGo: () => void = () => undefined;
+    const stubborn = () => new Promise<void>((resolve) => (letGo = resolve));
+    const agent = anAgent(coordinator, { handlers: { stubborn } });
+    await agent.start();
+    const run = coordinator.hand('stubborn');
+    await agent.hears('executing');
+    coordinator.on('heartbeat', () => ({ cancel: [run] }));
+    expect(await agent.hears('aborted')).toMatchObject({ reason: 'cancelled' });
+    await coordinator.next('heartbeat');
+    expect(agent.heard('finished')).toEqual([]);
+    letGo();
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'CANCELLED' });
+  });
+
+  test('tell to drain: no more polls for work, what runs is finished, then the agent leaves', async () => {
+    const coordinator = await aCoordinator();
+    let letGo: () => void = () => undefined;
+    const slow = () => new Promise<string>((resolve) => (letGo = () => resolve('done')));
+    const agent = anAgent(coordinator, { handlers: { slow }, slots: 2 });
+    await agent.start();
+    const run = coordinator.hand('slow');
+    await agent.hears('executing');
+    coordinator.on('heartbeat', () => ({ drain: true }));
+    await agent.hears('draining');
+    await coordinator.next('heartbeat');
+    letGo();
+    expect(await agent.done).toBe('drained');
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'COMPLETED', result_data: 'done' });
+    expect(coordinator.seen.at(-1)!.kind).toBe('leave');
+  });
+
+  test('that nobody answers fence the agent: runs stop before the lease ends, and it goes on when beats get through', async () => {
+    const coordinator = await aCoordinator({ leaseTtlMs: 2_000 });
+    const { handler, reason, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler, echo: () => 'back' } });
+    await agent.start();
+    coordinator.hand('wait');
+    await running;
+    const { at } = await coordinator.until('heartbeat');
+    coordinator.on('heartbeat', () => 'cut');
+    expect(await reason).toBe('lease-lost');
+    // The lease of 2 s is left alone for its margin, half of so short a one.
+    expect(performance.now() - at).toBeGreaterThan(800);
+    expect(performance.now() - at).toBeLessThan(1_800);
+    coordinator.off('heartbeat');
+    await agent.hears('recovered');
+    expect(await coordinator.result(coordinator.hand('echo'))).toMatchObject({ result_data: 'back' });
+    expect(agent.heard('discarded')).toHaveLength(1);
+  });
+
+  test.each([
+    ['superseded', { status: 409, code: 'stale-lease' }],
+    ['revoked', { status: 401, code: 'token-revoked' }],
+  ] as const)('that are answered %s end the agent without a word', async (reason, problem) => {
+    const coordinator = await aCoordinator();
+    const { handler, reason: aborted, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler } });
+    await agent.start();
+    coordinator.hand('wait');
+    await running;
+    coordinator.on('heartbeat', () => problem);
+    expect(await agent.done).toBe(reason);
+    expect(await aborted).toBe('lease-lost');
+    expect(coordinator.of('leave')).toEqual([]);
+    expect(coordinator.of('poll').flatMap(({ body }) => body.results ?? [])).toEqual([]);
+  });
+
+  test('that are answered 404 make it register again and go on', async () => {
+    const coordinator = await aCoordinator();
+    const agent = anAgent(coordinator);
+    await agent.start();
+    coordinator.on('heartbeat', () => {
+      coordinator.off('heartbeat');
+      return { status: 404, code: 'not-found' };
+    });
+    await coordinator.next('register');
+    expect(await coordinator.result(coordinator.hand('echo', 7))).toMatchObject({ result_data: 7 });
+  });
+});
+
+describe('runs', () => {
+  test.each([
+    [
+      'a plain error',
+      () => {
+        throw new Error('no');
+      },
+      { message: 'no', fault: 'agent' },
+    ],
+    [
+      'a TaskError',
+      () => {
+        throw new TaskError('bad', { code: 'x', fault: 'task', retryable: false });
+      },
+      { message: 'bad', code: 'x', fault: 'task', retryable: false },
+    ],
+    ['a result too large', () => 'x'.repeat(950 * 1024), { code: 'result-too-large', fault: 'task', retryable: false }],
+    ['a result that is no JSON', () => 1n, { code: 'result-invalid', fault: 'agent', retryable: false }],
+  ])('%s fails the run', async (_, handler, error) => {
+    const coordinator = await aCoordinator();
+    await anAgent(coordinator, { handlers: { it: handler } }).start();
+    expect(await coordinator.result(coordinator.hand('it'))).toMatchObject({ outcome: 'FAILED', error });
+  });
+
+  test.each([
+    ['nobody-knows', 'unknown-task-type'],
+    ['script', 'executor-disabled'],
+    ['http', 'executor-disabled'],
+  ])('a task of type %s fails as %s, for another agent to try', async (taskType, code) => {
+    const coordinator = await aCoordinator();
+    await anAgent(coordinator).start();
+    const result = await coordinator.result(coordinator.hand(taskType));
+    expect(result).toMatchObject({ outcome: 'FAILED', error: { code, fault: 'agent', retryable: true } });
+  });
+
+  test('a run over its time is TIMED_OUT', async () => {
+    const coordinator = await aCoordinator();
+    const { handler, reason } = untilAborted();
+    await anAgent(coordinator, { handlers: { wait: handler } }).start();
+    const run = coordinator.hand('wait', null, { timeout_seconds: 1 });
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'TIMED_OUT' });
+    expect(await reason).toBe('timeout');
+  });
+
+  test('a handler that ignores its signal is told of after a grace and keeps its slot until it settles', async () => {
+    const coordinator = await aCoordinator();
+    let letGo: () => void = () => undefined;
+    const stubborn = () => new Promise<void>((resolve) => (letGo = resolve));
+    const agent = anAgent(coordinator, { handlers: { stubborn, echo: () => 'free' } });
+    await agent.start();
+    const stuck = coordinator.hand('stubborn', null, { timeout_seconds: 1 });
+    expect(await coordinator.result(stuck)).toMatchObject({ outcome: 'TIMED_OUT' });
+    const next = coordinator.hand('echo');
+    const beat = await coordinator.next('heartbeat');
+    expect(beat.body.slots_free).toBe(0);
+    letGo();
+    expect(await coordinator.result(next)).toMatchObject({ result_data: 'free' });
+  });
+
+  test('progress and checkpoints are sent at once, then the latest, and a checkpoint before a failure', async () => {
+    const coordinator = await aCoordinator();
+    await anAgent(coordinator, {
+      handlers: {
+        it: ({ progress, checkpoint }) => {
+          progress({ percent: 1 });
+          progress({ percent: 2, message: 'two' });
+          checkpoint({ at: 2 });
+          throw new Error('after two');
+        },
+      },
+    }).start();
+    await coordinator.result(coordinator.hand('it'));
+    const told = coordinator.of('progress').map(({ body: { fence, ...word } }) => word);
+    expect(told).toEqual([{ percent: 1 }, { percent: 2, message: 'two', checkpoint: { at: 2 } }]);
+  });
+
+  test('progress may be answered with a cancel', async () => {
+    const coordinator = await aCoordinator();
+    const { handler, reason } = untilAborted();
+    coordinator.on('progress', () => ({ cancel: true }));
+    const it: typeof handler = (context) => {
+      context.progress({ percent: 5 });
+      return handler(context);
+    };
+    await anAgent(coordinator, { handlers: { it } }).start();
+    expect(await coordinator.result(coordinator.hand('it'))).toMatchObject({ outcome: 'CANCELLED' });
+    expect(await reason).toBe('cancelled');
+  });
+
+  test('a run that lasts says that it has started', async () => {
+    const coordinator = await aCoordinator();
+    const { handler } = untilAborted();
+    await anAgent(coordinator, { handlers: { wait: handler } }).start();
+    const run = coordinator.hand('wait');
+    expect((await coordinator.until('start')).path).toBe(`/aitp/runs/${run}/start`);
+  });
+});
+
+describe('results', () => {
+  test('do not wait for a parked poll, and those of one turn go together', async () => {
+    const coordinator = await aCoordinator();
+    const gate: (() => void)[] = [];
+    const agent = anAgent(coordinator, {
+      slots: 4,
+      handlers: { wait: () => new Promise<void>((go) => gate.push(go)) },
+    });
+    await agent.start();
+    await coordinator.until('poll');
+    const [one, two] = [coordinator.hand('wait'), coordinator.hand('wait')];
+    // Two of four slots are taken: the next poll is parked for the other two.
+    const parked = await coordinator.until('poll', ({ body }) => body.holding?.length === 2);
+    expect(parked.body.slots).toBe(2);
+    for (const go of gate) go();
+    await coordinator.result(two!);
+    const reports = coordinator.of('poll').filter(({ body }) => body.results);
+    expect(reports).toHaveLength(1);
+    expect(reports[0]!.body).toMatchObject({ slots: 0, wait_ms: 0, results: [{ run_id: one }, { run_id: two }] });
+  });
+
+  test('a run handed out twice is run once', async () => {
+    const coordinator = await aCoordinator();
+    let runs = 0;
+    const agent = anAgent(coordinator, { slots: 2, handlers: { count: () => ++runs } });
+    await agent.start();
+    const run = coordinator.hand('count');
+    await coordinator.result(run);
+    coordinator.on('poll', ({ body }) => {
+      if (body.slots === 0) return undefined;
+      coordinator.off('poll');
+      return {
+        runs: [
+          {
+            run_id: run,
+            fence: 1,
+            task_id: agent.agentId!.replace('agent', 'task'),
+            task_type: 'count',
+            capability_required: 'count',
+            input_data: null,
+            attempt: 1,
+            timeout_seconds: 5,
+          },
+        ],
+      };
+    });
+    await coordinator.result(coordinator.hand('count'));
+    await coordinator.result(coordinator.hand('count'));
+    expect(runs).toBe(3);
+  });
+
+  test('are kept on disk while the coordinator is away, and delivered by the next life', async () => {
+    const coordinator = await aCoordinator();
+    const key_dir = aFolder();
+    const agent = anAgent(coordinator, { key_dir });
+    await agent.start();
+    coordinator.on('poll', ({ body }) => (body.results ? { status: 503, code: 'overloaded' } : undefined));
+    coordinator.on('leave', () => 'cut');
+    const run = coordinator.hand('echo', { kept: true });
+    await coordinator.result(run);
+    await agent.hears('unreachable');
+    await expect.poll(() => readdirSync(join(key_dir, 'outbox'))).toEqual([`${run}.json`]);
+    expect(statSync(join(key_dir, 'outbox', `${run}.json`)).mode & 0o777).toBe(0o600);
+    coordinator.on('heartbeat', () => ({ status: 409, code: 'stale-lease' }));
+    expect(await agent.done).toBe('superseded');
+
+    coordinator.off('heartbeat');
+    coordinator.off('poll');
+    coordinator.seen.length = 0;
+    const reborn = anAgent(coordinator, { key_dir });
+    await reborn.start();
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'COMPLETED', result_data: { kept: true } });
+    await reborn.hears('reported');
+    await expect.poll(() => readdirSync(join(key_dir, 'outbox'))).toEqual([]);
+  });
+
+  test('the coordinator refuses fail their run without holding up the others', async () => {
+    const coordinator = await aCoordinator();
+    await anAgent(coordinator, { slots: 2 }).start();
+    coordinator.on('poll', ({ body }) =>
+      JSON.stringify(body.results ?? '').includes('poison') ? { status: 422, code: 'validation-failed' } : undefined,
+    );
+    const [bad, good] = [coordinator.hand('echo', 'poison'), coordinator.hand('echo', 'fine')];
+    const of = (id: string, outcome: string) =>
+      coordinator.until('poll', ({ body }) =>
+        body.results?.some((one: { run_id: string; outcome: string }) => one.run_id === id && one.outcome === outcome),
+      );
+    await of(bad!, 'FAILED');
+    await of(good!, 'COMPLETED');
+  });
+});
+
+describe('the end', () => {
+  test('stop gives its runs back and leaves', async () => {
+    const coordinator = await aCoordinator();
+    const { handler, reason, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler } });
+    await agent.start();
+    const run = coordinator.hand('wait');
+    await running;
+    await agent.stop();
+    expect(await reason).toBe('stopped');
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'RETURNED' });
+    expect(coordinator.of('leave')).toHaveLength(1);
+    expect(await agent.done).toBe('stopped');
+  });
+
+  test('a drain that takes too long returns what is left', async () => {
+    const coordinator = await aCoordinator();
+    const { handler, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler }, drain_timeout_ms: 100 });
+    await agent.start();
+    const run = coordinator.hand('wait');
+    await running;
+    await agent.drain();
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'RETURNED' });
+  });
+
+  test('start waits for a coordinator that is not there yet', async () => {
+    const coordinator = await aCoordinator();
+    const { port } = coordinator;
+    const agent = anAgent(coordinator);
+    await coordinator.close();
+    const started = agent.start();
+    await agent.hears('unreachable');
+    await coordinator.listen(port);
+    await started;
+    expect(await coordinator.result(coordinator.hand('echo', 1))).toMatchObject({ outcome: 'COMPLETED' });
+  });
+});

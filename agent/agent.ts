@@ -1,0 +1,273 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { AssignedRun } from '@muster/shared/contract/dispatch';
+import type { SeatReport } from './beat/seat.ts';
+import { Connection } from './connection.ts';
+import { type EndReason, EventBus, type EventName, type Listener } from './events.ts';
+import { type AgentOptions, type Settings, settingsOf } from './options.ts';
+import { Pace } from './protocol/pace.ts';
+import { messageOf } from './protocol/verdict.ts';
+import { Exchange } from './work/exchange.ts';
+import { asHeld, LiveRuns } from './work/live-runs.ts';
+import { Outbox } from './work/outbox.ts';
+import { Results } from './work/results.ts';
+import { GRACE_MS, runTask } from './work/task-run.ts';
+
+/** How long an agent that goes tries to deliver its last results, which are on disk otherwise. */
+const LAST_DELIVERY_MS = 15_000;
+const LEAVE_TIMEOUT_MS = 3_000;
+/** How long an agent that ends waits for handlers it has aborted. */
+const SETTLE_MS = 3_000;
+
+/** An agent: it registers, beats, polls, runs what it is handed, reports. */
+export interface Agent {
+  /** Connects, waiting for a coordinator that is not there yet; resolves when beats and polls go. */
+  start(): Promise<void>;
+  /** Takes no more work, finishes what it has, leaves. */
+  drain(): Promise<void>;
+  /** Stops now: aborts its runs, gives them back, leaves. */
+  stop(): Promise<void>;
+  /** Its id, once registered. */
+  readonly agentId: string | undefined;
+  /** Resolves when its life has ended, and why. Never rejects. */
+  readonly done: Promise<EndReason>;
+  /** Listens to an event; what it returns stops listening. */
+  on<N extends EventName>(name: N, listener: Listener<N>): () => void;
+}
+
+/** Makes an agent; `start` starts it. */
+export function createAgent(options: AgentOptions): Agent {
+  const settings = settingsOf(options);
+  const events = new EventBus(options.onEvent ? [options.onEvent] : []);
+  const life = new AgentLife(settings, events);
+  return {
+    start: () => life.start(),
+    drain: () => life.drain(),
+    stop: () => life.stop(),
+    get agentId() {
+      return life.agentId;
+    },
+    done: life.done,
+    on: (name, listener) => events.on(name, listener),
+  };
+}
+
+/** One life of an agent, from start to end; it holds the parts together. */
+class AgentLife {
+  readonly done: Promise<EndReason>;
+  readonly #settings: Settings;
+  readonly #events: EventBus;
+  readonly #pace = new Pace();
+  readonly #runs: LiveRuns;
+  readonly #results: Results;
+  readonly #connection: Connection;
+  readonly #exchange: Exchange;
+  #gone: string[] = [];
+  #fenced = false;
+  #reopening = false;
+  #ending: Promise<void> | undefined;
+  #ended = false;
+  #over!: (reason: EndReason) => void;
+  readonly #hurry = new AbortController();
+
+  constructor(settings: Settings, events: EventBus) {
+    this.#settings = settings;
+    this.#events = events;
+    this.done = new Promise((resolve) => {
+      this.#over = resolve;
+    });
+    this.#runs = new LiveRuns(settings.announcement.slots);
+    this.#results = new Results(new Outbox(settings.keyDir), events.emit);
+    this.#connection = new Connection(settings, this.#pace, events.emit, this.#onBeat);
+    this.#exchange = new Exchange({
+      coordinator: this.#connection.coordinator,
+      bootId: this.#connection.bootId,
+      results: this.#results,
+      pace: this.#pace,
+      emit: events.emit,
+      pollWaitMs: () => this.#connection.pollWaitMs,
+      freeSlots: () => this.#runs.free,
+      holding: () => this.#runs.ids,
+      onRuns: (runs) => this.#take(runs),
+      onVerdict: (verdict, message) => this.#refused(verdict, message),
+    });
+  }
+
+  get agentId(): string | undefined {
+    return this.#connection.agentId;
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#connection.open();
+    } catch (error) {
+      await this.#end('failed');
+      throw error;
+    }
+    await this.#results.restore();
+    this.#events.emit('started', { agent_id: this.agentId!, boot_id: this.#connection.bootId });
+    this.#exchange.wake();
+  }
+
+  drain(): Promise<void> {
+    this.#ending ??= this.#drain();
+    return this.#ending;
+  }
+
+  async stop(): Promise<void> {
+    this.#exchange.drain();
+    this.#runs.abortAll('stopped');
+    // A handler that hangs must not keep the agent from going; a drain under way ends by the same.
+    const hurry = setTimeout(() => this.#hurry.abort(), GRACE_MS + 500);
+    this.#ending ??= this.#leave('stopped');
+    await this.#ending;
+    clearTimeout(hurry);
+  }
+
+  async #drain(): Promise<void> {
+    this.#events.emit('draining', { runs: this.#runs.size });
+    this.#exchange.drain();
+    const limit = this.#settings.drainTimeoutMs;
+    const timer = limit === undefined ? undefined : setTimeout(() => this.#runs.abortAll('stopped'), limit);
+    await this.#leave('drained');
+    clearTimeout(timer);
+  }
+
+  /** Sees every outcome on its way, delivered if it can be, and goes. */
+  async #leave(reason: EndReason): Promise<void> {
+    await Promise.race([this.#runs.reported(), this.done, aborted(this.#hurry.signal)]);
+    this.#exchange.wake();
+    await Promise.race([this.#results.empty(), this.done, sleep(LAST_DELIVERY_MS, undefined, { ref: false })]);
+    await this.#results.keepAll();
+    const boot_id = this.#connection.bootId;
+    if (this.#connection.connected && !this.#ended) {
+      await this.#connection.coordinator
+        .leave({ boot_id }, AbortSignal.timeout(LEAVE_TIMEOUT_MS))
+        .catch((error) => this.#events.emit('warning', { message: `leaving was not heard: ${messageOf(error)}` }));
+    }
+    await this.#end(reason);
+  }
+
+  async #end(reason: EndReason): Promise<void> {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#exchange.end();
+    await this.#connection.close();
+    // Children are killed before the process may go.
+    await Promise.race([this.#runs.settled(), sleep(SETTLE_MS, undefined, { ref: false })]);
+    this.#over(reason);
+    if (reason === 'superseded' || reason === 'revoked') this.#events.emit(reason, {});
+    this.#events.emit('ended', { reason });
+  }
+
+  #take(runs: AssignedRun[]): void {
+    if (!this.#exchange.asking) {
+      this.#giveBack(runs);
+      return;
+    }
+    // Handed to who this agent was before it registered anew.
+    if (!this.#connection.connected) return;
+    const live = runs.map((assigned) => this.#runs.add(assigned));
+    // The beat thread hears first: a handler may block this one from its first line on.
+    this.#connection.seat.runs(live.map(asHeld), [], this.#runs.free);
+    for (const run of live) this.#events.emit('assigned', { ...run.about, attempt: run.assigned.attempt });
+    for (const run of live) void this.#run(run);
+  }
+
+  async #run(run: ReturnType<LiveRuns['add']>): Promise<void> {
+    await runTask(run, {
+      coordinator: this.#connection.coordinator,
+      handlerFor: this.#settings.handlerFor,
+      emit: this.#events.emit,
+      report: (weighed) => {
+        if (weighed) this.#results.add(weighed);
+        this.#runs.changed();
+        this.#exchange.wake();
+      },
+    });
+    this.#runs.remove(run);
+    this.#forget(run.id);
+    this.#exchange.wake();
+  }
+
+  /** Tells the beat thread of ended runs, all of one turn together. */
+  #forget(runId: string): void {
+    if (this.#gone.push(runId) > 1) return;
+    setImmediate(() => {
+      const gone = this.#gone.splice(0);
+      if (this.#connection.connected) this.#connection.seat.runs([], gone, this.#runs.free);
+    });
+  }
+
+  #giveBack(runs: AssignedRun[]): void {
+    for (const { run_id, fence } of runs) {
+      this.#results.add({ result: { run_id, fence, outcome: 'RETURNED' }, bytes: 256 });
+    }
+    this.#exchange.wake();
+  }
+
+  readonly #onBeat = (report: SeatReport) => {
+    switch (report.type) {
+      case 'beat':
+        return this.#beatGotThrough(report);
+      case 'beat-failed':
+        return this.#events.emit('beat-failed', { message: report.message });
+      case 'fenced':
+        this.#fenced = true;
+        return this.#events.emit('fenced', { runs: this.#runs.abortAll('lease-lost') });
+      case 'refused':
+        return this.#refused(report.verdict, report.message);
+      case 'broken':
+        this.#events.emit('warning', { message: `the beat thread broke: ${messageOf(report.error)}` });
+        return this.#die('failed');
+    }
+  };
+
+  #beatGotThrough({ lost, cancel, drain, ...beat }: Extract<SeatReport, { type: 'beat' }>): void {
+    const { slots_free, runs, lease_ttl_ms } = beat;
+    this.#events.emit('beat', { slots_free, runs, lease_ttl_ms });
+    if (this.#fenced) this.#events.emit('recovered', {});
+    this.#fenced = false;
+    for (const id of lost) this.#abortLive(id, 'lease-lost');
+    for (const id of cancel) this.#abortLive(id, 'cancelled');
+    if (drain) void this.drain();
+  }
+
+  /** Aborts a run unless its outcome is on its way: then the coordinator has the last word on that. */
+  #abortLive(runId: string, reason: 'lease-lost' | 'cancelled'): void {
+    const run = this.#runs.get(runId);
+    if (run && !run.reported) run.abort(reason);
+  }
+
+  #refused(verdict: 'superseded' | 'revoked' | 'unknown-agent', message: string): void {
+    if (verdict === 'unknown-agent' && this.#settings.enrollmentToken && !this.#ending)
+      return void this.#reopen(message);
+    this.#events.emit('warning', { message: `the coordinator refuses this agent (${verdict}): ${message}` });
+    this.#die(verdict);
+  }
+
+  /** The coordinator forgot this agent, and with it all it held. */
+  async #reopen(message: string): Promise<void> {
+    if (this.#reopening) return;
+    this.#reopening = true;
+    this.#events.emit('warning', { message: `registering again: ${message}` });
+    this.#runs.abortAll('lease-lost');
+    this.#exchange.reset();
+    try {
+      await this.#connection.reopen();
+      this.#exchange.wake();
+    } catch (error) {
+      this.#events.emit('warning', { message: `registering again failed: ${messageOf(error)}` });
+      this.#die('unknown-agent');
+    }
+    this.#reopening = false;
+  }
+
+  /** Ends at once, without a word to the coordinator: nothing this agent says counts any more. */
+  #die(reason: EndReason): void {
+    this.#runs.abortAll('lease-lost');
+    void this.#end(reason);
+  }
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));

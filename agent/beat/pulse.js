@@ -1,0 +1,138 @@
+// @ts-check
+import { post, Refusal, Session } from './session.js';
+
+/** @typedef {import('./messages.ts').Join} Join */
+/** @typedef {import('./messages.ts').HeldRun} HeldRun */
+/** @typedef {import('./messages.ts').BeatReport} BeatReport */
+/** @typedef {import('../protocol/transport.js').Transport} Transport */
+
+const RETRY_MS = 1_000;
+const JITTER = 0.05;
+
+/**
+ * How long after the last beat that got through work must stop: before the lease ends by its margin of 3 s or a tenth
+ * (never more than half of it), whatever the wall clocks say.
+ * @param {number} leaseTtlMs
+ */
+export const fenceAfterMs = (leaseTtlMs) => leaseTtlMs - Math.min(Math.max(3_000, leaseTtlMs / 10), leaseTtlMs / 2);
+
+/** The heartbeat of one agent: beats, keeps the token fresh, and fences the agent off when no beat gets through. */
+export class Pulse {
+  /** @type {Map<string, HeldRun>} */
+  #held = new Map();
+  /** @type {NodeJS.Timeout | undefined} */
+  #next;
+  /** @type {NodeJS.Timeout | undefined} */
+  #fence;
+  #stopped = false;
+  #join;
+  #transport;
+  #tell;
+  #session;
+  #intervalMs;
+  #leaseTtlMs;
+  #slotsFree;
+
+  /** @param {Join} join @param {Transport} transport @param {(report: BeatReport) => void} tell */
+  constructor(join, transport, tell) {
+    this.#join = join;
+    this.#transport = transport;
+    this.#tell = tell;
+    this.#intervalMs = join.heartbeat_interval_ms;
+    this.#leaseTtlMs = join.lease_ttl_ms;
+    this.#slotsFree = join.slots;
+    this.#session = new Session(join, transport, (access_token) => this.#hasToken(access_token));
+  }
+
+  /** @param {{ held: HeldRun[], gone: string[], slots_free: number }} change */
+  runs({ held, gone, slots_free }) {
+    for (const run of held) this.#held.set(run.run_id, run);
+    for (const id of gone) this.#held.delete(id);
+    this.#slotsFree = slots_free;
+  }
+
+  /** @param {string} [refused] */
+  async renew(refused) {
+    try {
+      this.#tell({ type: 'token', access_token: await this.#session.renew(refused) });
+    } catch (error) {
+      if (!this.#refused(error)) this.#tell({ type: 'token-failed', message: messageOf(error) });
+    }
+  }
+
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#next);
+    clearTimeout(this.#fence);
+  }
+
+  /** @param {string} access_token */
+  #hasToken(access_token) {
+    this.#tell({ type: 'token', access_token });
+    if (this.#next || this.#stopped) return;
+    this.#armFence(performance.now());
+    this.#next = setTimeout(() => this.#beat(), 0);
+  }
+
+  async #beat() {
+    const sentAt = performance.now();
+    let pauseMs = Math.min(RETRY_MS, this.#intervalMs);
+    try {
+      const reply = await this.#send();
+      if (this.#stopped) return;
+      this.#gotThrough(sentAt, reply);
+      pauseMs = sentAt + this.#intervalMs * (1 + JITTER * (Math.random() * 2 - 1)) - performance.now();
+    } catch (error) {
+      if (this.#stopped || this.#refused(error)) return;
+      this.#tell({ type: 'beat-failed', message: messageOf(error) });
+    }
+    this.#next = setTimeout(() => this.#beat(), Math.max(pauseMs, 0));
+  }
+
+  async #send() {
+    const { url, agent_id, boot_id } = this.#join;
+    const path = `${url}/ains/agents/${agent_id}/heartbeat`;
+    const body = () => ({
+      boot_id,
+      status: 'ACTIVE',
+      slots_free: this.#slotsFree,
+      runs: [...this.#held.values()],
+      uptime_ms: Math.round(process.uptime() * 1_000),
+    });
+    const timeoutMs = Math.max(2_000, Math.min(10_000, this.#leaseTtlMs / 3));
+    const token = await this.#session.token();
+    try {
+      return await post(this.#transport, path, body(), timeoutMs, token);
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.status !== 401 || error.verdict) throw error;
+      return post(this.#transport, path, body(), timeoutMs, await this.#session.renew(token));
+    }
+  }
+
+  /** @param {number} sentAt @param {any} reply */
+  #gotThrough(sentAt, { lost, cancel, drain, heartbeat_interval_ms, lease_expires_at, server_time }) {
+    this.#intervalMs = heartbeat_interval_ms;
+    this.#leaseTtlMs = Math.max(Date.parse(lease_expires_at) - Date.parse(server_time), 0) || this.#leaseTtlMs;
+    this.#armFence(sentAt);
+    const about = { runs: this.#held.size, slots_free: this.#slotsFree, lease_ttl_ms: this.#leaseTtlMs };
+    this.#tell({ type: 'beat', lost, cancel, drain, ...about });
+  }
+
+  /** @param {number} sentAt */
+  #armFence(sentAt) {
+    clearTimeout(this.#fence);
+    const dueInMs = sentAt + fenceAfterMs(this.#leaseTtlMs) - performance.now();
+    this.#fence = setTimeout(() => this.#tell({ type: 'fenced' }), Math.max(dueInMs, 0));
+  }
+
+  /** Stops beating when the coordinator has nothing to do with this agent any more. @param {unknown} error */
+  #refused(error) {
+    if (!(error instanceof Refusal) || !error.verdict) return false;
+    this.stop();
+    this.#tell({ type: 'refused', verdict: error.verdict, message: error.message });
+    return true;
+  }
+}
+
+/** @param {unknown} error */
+const messageOf = (error) => (error instanceof Error ? error.message || error.name : String(error));

@@ -1,0 +1,26 @@
+import { backoffMs } from '@muster/shared/backoff';
+
+const BASE_MS = 250;
+const CAP_MS = 10_000;
+
+/** How long to leave the coordinator alone after failures: its own `Retry-After`, or longer and longer with jitter. */
+export class Pace {
+  #failures = 0;
+  #notBefore = 0;
+
+  succeeded(): void {
+    this.#failures = 0;
+  }
+
+  /** Notes one more failure; how many milliseconds to wait now. */
+  failed(): number {
+    this.#failures += 1;
+    const delay = backoffMs('exponential', this.#failures, Math.random(), { baseMs: BASE_MS, capMs: CAP_MS });
+    return Math.round(Math.max(delay, this.#notBefore - performance.now()));
+  }
+
+  /** The coordinator asked for this pause; a spread keeps those it asked from returning together. */
+  retryAfter(ms: number): void {
+    this.#notBefore = performance.now() + ms * (1 + Math.random() * 0.2);
+  }
+}

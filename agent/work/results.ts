@@ -1,0 +1,154 @@
+import type { EventSink } from '../events.ts';
+import type { Outbox } from './outbox.ts';
+import type { Weighed } from './outcome.ts';
+
+/** What a poll may carry. */
+const BATCH_MAX = 1_000;
+const BATCH_MAX_BYTES = 900 * 1024;
+/** How many confirmed runs are remembered, so that a late duplicate of their hand-out is not run again. */
+const REMEMBERED_MAX = 20_000;
+
+interface Confirmation {
+  run_id: string;
+  applied: boolean;
+  code?: string | undefined;
+}
+
+/**
+ * Results on their way to the coordinator. Each is sent until it is confirmed, applied or not; one that could not be
+ * delivered at once is kept on disk until then.
+ */
+export class Results {
+  readonly #outbox: Outbox;
+  readonly #emit: EventSink;
+  readonly #unconfirmed = new Map<string, Weighed>();
+  readonly #kept = new Set<string>();
+  readonly #confirmed = new Set<string>();
+  #waiting: Weighed[] = [];
+  #batchMax = BATCH_MAX;
+  #whenEmpty: (() => void)[] = [];
+
+  constructor(outbox: Outbox, emit: EventSink) {
+    this.#outbox = outbox;
+    this.#emit = emit;
+  }
+
+  /** Takes up what an earlier life could not deliver. */
+  async restore(): Promise<void> {
+    for (const weighed of await this.#outbox.load()) {
+      this.#kept.add(weighed.result.run_id);
+      this.add(weighed);
+    }
+  }
+
+  add(weighed: Weighed): void {
+    this.#unconfirmed.set(weighed.result.run_id, weighed);
+    this.#waiting.push(weighed);
+  }
+
+  get anyWaiting(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  /** Runs whose result the coordinator may not have yet. */
+  get unconfirmed(): string[] {
+    return [...this.#unconfirmed.keys()];
+  }
+
+  /** Whether a run has ended here. */
+  knows = (runId: string): boolean => this.#unconfirmed.has(runId) || this.#confirmed.has(runId);
+
+  /** The next batch, as much as one request carries. */
+  take(): Weighed[] {
+    let bytes = 0;
+    let count = 0;
+    for (const weighed of this.#waiting.slice(0, this.#batchMax)) {
+      bytes += weighed.bytes;
+      if (count > 0 && bytes > BATCH_MAX_BYTES) break;
+      count += 1;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  /** What the coordinator said of a batch. What it did not mention is sent again; whether there was such. */
+  confirm(batch: Weighed[], confirmations: Confirmation[]): boolean {
+    const byId = new Map(confirmations.map((confirmation) => [confirmation.run_id, confirmation]));
+    const silent = batch.filter(({ result }) => !byId.has(result.run_id));
+    for (const weighed of batch) {
+      const confirmation = byId.get(weighed.result.run_id);
+      if (confirmation) this.#confirm(weighed, confirmation);
+    }
+    this.#waiting.unshift(...silent);
+    this.#batchMax = BATCH_MAX;
+    return silent.length > 0;
+  }
+
+  /** A batch that did not get through: sent again later, kept on disk until then. */
+  putBack(batch: Weighed[]): void {
+    this.#waiting.unshift(...batch);
+    for (const weighed of batch) void this.#keep(weighed);
+  }
+
+  /** A batch the coordinator will never take. One result spoils a batch: they go one by one, and the culprit as a failure. */
+  refused(batch: Weighed[], message: string): void {
+    if (batch.length !== 1) {
+      this.#batchMax = 1;
+      this.#waiting.unshift(...batch);
+      return;
+    }
+    const [{ result }] = batch as [Weighed];
+    const { run_id, fence } = result;
+    if (result.error?.code === 'result-refused') {
+      this.#confirm({ result, bytes: 0 }, { run_id, applied: false });
+      return;
+    }
+    const error = {
+      message: message.slice(0, 10_000),
+      code: 'result-refused',
+      fault: 'task',
+      retryable: false,
+    } as const;
+    const failure: Weighed = { result: { run_id, fence, outcome: 'FAILED', error }, bytes: 1_024 };
+    this.#unconfirmed.set(run_id, failure);
+    this.#waiting.unshift(failure);
+  }
+
+  /** Resolves when nothing is unconfirmed. */
+  empty(): Promise<void> {
+    if (this.#unconfirmed.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#whenEmpty.push(resolve));
+  }
+
+  /** Puts everything unconfirmed on disk: this life ends without having delivered it. */
+  async keepAll(): Promise<void> {
+    await Promise.all([...this.#unconfirmed.values()].map((weighed) => this.#keep(weighed)));
+  }
+
+  #confirm({ result }: Weighed, { applied, code }: Confirmation): void {
+    const { run_id, outcome } = result;
+    this.#unconfirmed.delete(run_id);
+    this.#remember(run_id);
+    if (this.#kept.delete(run_id)) void this.#outbox.drop(run_id).catch(() => undefined);
+    this.#emit('reported', { run_id, outcome, applied, ...(code ? { code } : {}) });
+    if (this.#unconfirmed.size === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
+  }
+
+  #remember(runId: string): void {
+    this.#confirmed.add(runId);
+    if (this.#confirmed.size > REMEMBERED_MAX) this.#confirmed.delete(this.#confirmed.values().next().value as string);
+  }
+
+  async #keep(weighed: Weighed): Promise<void> {
+    const { run_id } = weighed.result;
+    if (this.#kept.has(run_id)) return;
+    this.#kept.add(run_id);
+    try {
+      await this.#outbox.keep(weighed);
+      // Confirmed while the file was being written: then it must go again.
+      if (!this.#unconfirmed.has(run_id)) await this.#outbox.drop(run_id);
+    } catch (error) {
+      this.#kept.delete(run_id);
+      this.#emit('warning', { message: `the result of ${run_id} could not be kept on disk: ${error}` });
+    }
+  }
+}

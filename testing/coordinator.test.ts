@@ -1,0 +1,60 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { startCoordinator, type TestCoordinator, type TestCoordinatorOptions } from './coordinator.ts';
+
+const running: TestCoordinator[] = [];
+afterEach(async () => {
+  for (const coordinator of running.splice(0).reverse()) await coordinator.stop();
+});
+
+async function start(options?: TestCoordinatorOptions): Promise<TestCoordinator> {
+  const coordinator = await startCoordinator(options);
+  running.push(coordinator);
+  return coordinator;
+}
+
+const readiness = async ({ url }: { url: string }) => (await fetch(`${url}/readyz`)).status;
+
+describe('a coordinator for a test', () => {
+  test('answers on a port of its own, with a database of its own', async () => {
+    const [one, two] = await Promise.all([start(), start()]);
+    expect([await readiness(one), await readiness(two)]).toEqual([200, 200]);
+    expect(one.url).not.toBe(two.url);
+    expect(one.databaseUrl).not.toBe(two.databaseUrl);
+  });
+
+  test('leaves no database when it is stopped', async () => {
+    const kept = await start();
+    const gone = await startCoordinator();
+    await gone.stop();
+    const name = new URL(gone.databaseUrl).pathname.slice(1);
+    expect(await kept.sql`select 1 from pg_database where datname = ${name}`).toEqual([]);
+    await expect(fetch(gone.url)).rejects.toThrow();
+  });
+
+  test('shares a database with another, which stays when one of them stops', async () => {
+    const one = await start();
+    const two = await startCoordinator({ databaseUrl: one.databaseUrl });
+    expect(await readiness(two)).toBe(200);
+    await two.stop();
+    expect(await readiness(one)).toBe(200);
+  });
+
+  test('goes by the clock of the test', async () => {
+    const { clock, sql } = await start();
+    const before = await clock.now();
+    await clock.advance('3d');
+    expect((await clock.now()).getTime() - before.getTime()).toBeGreaterThanOrEqual(3 * 86_400_000);
+    const [network] = await sql`select muster_now() - beat_at < '5 s' as beating from cluster`;
+    expect(network).toEqual({ beating: true });
+  });
+
+  test('on the oldest Postgres the product runs on', async () => {
+    const { sql, url } = await start({ postgres: 15 });
+    expect((await sql`show server_version_num`)[0]!.server_version_num).toMatch(/^15/);
+    expect(await readiness({ url })).toBe(200);
+  });
+
+  test('that cannot start says why and leaves nothing', async () => {
+    await expect(startCoordinator({ env: { MUSTER_PORT: 'none' } })).rejects.toThrow(/MUSTER_PORT/);
+  });
+});

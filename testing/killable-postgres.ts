@@ -1,0 +1,69 @@
+import { execFileSync } from 'node:child_process';
+import { type EmbeddedPostgres, freePort, startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres';
+import { LEAVE_NO_MEMORY } from './postgres.ts';
+import { signal } from './process-life.ts';
+import { type ScratchFolder, scratchFolder } from './scratch.ts';
+
+/** A whole Postgres under the hand of a test: killed, frozen, started again on its port and its data. Fully durable. */
+export class KillablePostgres {
+  readonly #scratch: ScratchFolder;
+  readonly #port: number;
+  #server: EmbeddedPostgres;
+
+  private constructor(scratch: ScratchFolder, port: number, server: EmbeddedPostgres) {
+    this.#scratch = scratch;
+    this.#port = port;
+    this.#server = server;
+  }
+
+  static async start(): Promise<KillablePostgres> {
+    const scratch = scratchFolder('killable-postgres');
+    const port = await freePort();
+    return new KillablePostgres(scratch, port, await startEmbeddedPostgres(optionsOf(scratch, port)));
+  }
+
+  /** Of an empty database; the same after a restart. */
+  get url(): string {
+    return this.#server.url;
+  }
+
+  get pid(): number {
+    return this.#server.pid;
+  }
+
+  /** Sends a signal (SIGKILL unless said) to the server and to each of its sessions. */
+  kill(name: NodeJS.Signals = 'SIGKILL'): void {
+    for (const pid of [this.pid, ...childrenOf(this.pid)]) signal(pid, name);
+  }
+
+  /** Connections stay open and nothing answers, as when a disk or a machine hangs, until `resume`. */
+  freeze(): void {
+    this.kill('SIGSTOP');
+  }
+
+  resume(): void {
+    this.kill('SIGCONT');
+  }
+
+  /** Stops it in order if it still runs, and starts it again: after `kill()` that is a recovery from a crash. */
+  async restart(): Promise<this> {
+    await this.#server.stop();
+    this.#server = await startEmbeddedPostgres(optionsOf(this.#scratch, this.#port));
+    return this;
+  }
+
+  async stop(): Promise<void> {
+    this.resume();
+    await this.#server.stop();
+    this.#scratch.remove();
+  }
+}
+
+const optionsOf = (scratch: ScratchFolder, port: number) => ({ dataDir: scratch.path, port, flags: LEAVE_NO_MEMORY });
+
+function childrenOf(parent: number): number[] {
+  return execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/).map(Number))
+    .flatMap(([pid, ppid]) => (pid && ppid === parent ? [pid] : []));
+}

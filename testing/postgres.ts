@@ -1,0 +1,122 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { migrateDatabase } from '@muster/server/platform/database';
+import { startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres';
+import { platformName } from '@muster/server/platform/embedded-postgres-binaries';
+import { packageFile } from '@muster/server/platform/package-file';
+import postgres from 'postgres';
+import { scratchFolder } from './scratch.ts';
+
+/** A Postgres release the product is tested on: the one it brings, and the oldest it runs on. */
+export type PostgresMajor = 18 | 15;
+
+/** Where a run that shares its servers between processes names them. */
+export const POSTGRES_ENV = { 18: 'MUSTER_TEST_POSTGRES_URL', 15: 'MUSTER_TEST_POSTGRES15_URL' } as const;
+
+/** Shared memory as files of the cluster, which go when its folder goes, instead of segments that outlive a kill. */
+export const LEAVE_NO_MEMORY = ['-c', 'dynamic_shared_memory_type=mmap'];
+
+/** What a commit means is not what most tests are about, and not waiting for the disk makes them two or three times as fast. */
+const FLAGS = ['-c', 'synchronous_commit=off', ...LEAVE_NO_MEMORY];
+
+const started = new Map<PostgresMajor, Promise<string>>();
+
+/** The URL of a Postgres for tests: the run's, else one that this process starts and that ends with it. */
+export function testPostgres(major: PostgresMajor = 18): Promise<string> {
+  const shared = process.env[POSTGRES_ENV[major]];
+  if (shared) return Promise.resolve(shared);
+  let own = started.get(major);
+  if (!own) {
+    own = startTestPostgres(major).then(({ url }) => url);
+    started.set(major, own);
+  }
+  return own;
+}
+
+/** A Postgres of one's own in a scratch folder. */
+export async function startTestPostgres(major: PostgresMajor = 18) {
+  const scratch = scratchFolder(`postgres-${major}`);
+  const packageName = major === 18 ? {} : { packageName: `embedded-postgres-${major}-${platformName}` };
+  const server = await startEmbeddedPostgres({
+    dataDir: scratch.path,
+    flags: FLAGS,
+    database: 'postgres',
+    ...packageName,
+  });
+  return {
+    url: server.url,
+    async stop() {
+      await server.stop();
+      scratch.remove();
+    },
+  };
+}
+
+/** The clock tests can move, in place of the one the migrations make. STABLE like that one, and one time per statement too. */
+const MOVABLE_CLOCK = `
+  create table muster_clock (one boolean primary key default true check (one), ahead interval not null default '0');
+  insert into muster_clock default values;
+  create or replace function muster_now() returns timestamptz language plpgsql stable parallel safe
+    as $$ begin return statement_timestamp() + (select ahead from muster_clock); end $$;`;
+
+export interface TestDatabase {
+  url: string;
+  drop(): Promise<void>;
+}
+
+/** A new database with all migrations and a clock that can be moved, cloned from a template made once per server. */
+export async function createDatabase(serverUrl?: string): Promise<TestDatabase> {
+  const server = serverUrl ?? (await testPostgres());
+  const name = `muster_test_${randomBytes(6).toString('hex')}`;
+  const template = await prepareTemplate(server);
+  await run(server, (sql) => sql`create database ${sql(name)} template ${sql(template)}`);
+  return {
+    url: urlOf(server, name),
+    drop: () => run(server, (sql) => sql`drop database if exists ${sql(name)} with (force)`),
+  };
+}
+
+/** Named after the migrations' content, so that a change of them makes a new one. */
+async function prepareTemplate(server: string): Promise<string> {
+  const template = `muster_template_${migrationsHash()}`;
+  await run(server, async (sql) => {
+    await sql`select pg_advisory_lock(hashtext('muster-template'))`;
+    const found = await sql`select 1 from pg_database where datname = ${template}`;
+    if (found.length > 0) return;
+    // Made under another name: what was cut short is never taken for the template.
+    const draft = `${template}_draft`;
+    await sql`drop database if exists ${sql(draft)} with (force)`;
+    await sql`create database ${sql(draft)}`;
+    await migrateDatabase(urlOf(server, draft));
+    await run(urlOf(server, draft), (own) => own.unsafe(MOVABLE_CLOCK));
+    // Closed to sessions, autovacuum's too: any would stand in the way of a clone.
+    await sql`alter database ${sql(draft)} with allow_connections false`;
+    await sql`alter database ${sql(draft)} rename to ${sql(template)}`;
+  });
+  return template;
+}
+
+function migrationsHash(): string {
+  const folder = packageFile('drizzle');
+  const hash = createHash('sha256').update(MOVABLE_CLOCK);
+  for (const name of readdirSync(fileURLToPath(folder), { recursive: true, encoding: 'utf8' }).sort()) {
+    if (/\.(sql|json)$/.test(name)) hash.update(name).update(readFileSync(new URL(`${folder}/${name}`)));
+  }
+  return hash.digest('hex').slice(0, 12);
+}
+
+async function run(url: string, work: (sql: postgres.Sql) => PromiseLike<unknown>): Promise<void> {
+  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await work(sql);
+  } finally {
+    await sql.end({ timeout: 1 });
+  }
+}
+
+function urlOf(server: string, database: string): string {
+  const url = new URL(server);
+  url.pathname = `/${database}`;
+  return url.href;
+}

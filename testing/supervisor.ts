@@ -1,0 +1,109 @@
+import { randomBytes } from 'node:crypto';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { freePort } from '@muster/server/platform/embedded-postgres';
+import { type Client, createClient } from '@muster/shared/client';
+import { KillablePostgres } from './killable-postgres.ts';
+import { createDatabase } from './postgres.ts';
+import { type ProcessSpec, TestProcess } from './process.ts';
+import { scratchFolder } from './scratch.ts';
+import { createUndo } from './undo.ts';
+
+type Environment = Record<string, string | undefined>;
+
+/** A coordinator in a process of its own; its address, data folder and database are the same in every life. */
+export interface CoordinatorProcess extends TestProcess {
+  url: string;
+  adminKey: string;
+  admin: Client;
+  databaseUrl: string | undefined;
+}
+
+export interface AgentProcessOptions {
+  /** The coordinator's, or a proxy's. */
+  url: string;
+  enrollment_token: string;
+  /** More of its command line, e.g. `['--slots', '4', '--enable-script']`. */
+  args?: string[];
+  env?: Environment;
+  name?: string;
+}
+
+/** Real processes for a test; all of them end with it, and with the test process at the latest. */
+export interface Supervisor {
+  /** Without `DATABASE_URL` in `env`: on a new database; with it empty: on its own embedded Postgres. */
+  coordinator(options?: { env?: Environment; name?: string }): Promise<CoordinatorProcess>;
+  agent(options: AgentProcessOptions): Promise<TestProcess>;
+  postgres(): Promise<KillablePostgres>;
+  /** Any other program. */
+  process(spec: ProcessSpec): Promise<TestProcess>;
+  stop(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+const REPOSITORY = fileURLToPath(new URL('..', import.meta.url));
+/** From the sources, as `npm start` runs them. */
+const sourceProgram = (file: string) => ['--import', 'tsx', '--conditions=development', path.join(REPOSITORY, file)];
+
+/** Starts a supervisor with nothing to supervise yet. */
+export function createSupervisor(): Supervisor {
+  /** Backwards, so that agents end before coordinators and these before Postgres. */
+  const undo = createUndo();
+  const stop = () => undo.all();
+  const supervise = async <P extends TestProcess>(started: P): Promise<P> => {
+    undo.push(() => started.stop());
+    return started.start();
+  };
+  const folder = (name: string): string => {
+    const scratch = scratchFolder(name);
+    undo.push(() => scratch.remove());
+    return scratch.path;
+  };
+  return {
+    async coordinator({ env = {}, name = 'coordinator' } = {}) {
+      if (!('DATABASE_URL' in env)) {
+        const database = await createDatabase();
+        undo.push(database.drop);
+        env = { ...env, DATABASE_URL: database.url };
+      }
+      return supervise(await coordinatorProcess(name, folder(name), env));
+    },
+    agent: (options) => supervise(agentProcess(options, folder(options.name ?? 'agent'))),
+    process: (spec) => supervise(new TestProcess(spec)),
+    async postgres() {
+      const server = await KillablePostgres.start();
+      undo.push(() => server.stop());
+      return server;
+    },
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+async function coordinatorProcess(name: string, dataDir: string, env: Environment): Promise<CoordinatorProcess> {
+  const adminKey = env.MUSTER_ADMIN_KEY ?? `test-admin-key-${randomBytes(16).toString('hex')}`;
+  const port = env.MUSTER_PORT ?? String(await freePort());
+  const started = new TestProcess({
+    name,
+    command: process.execPath,
+    args: sourceProgram('server/main.ts'),
+    cwd: REPOSITORY,
+    env: { MUSTER_DATA_DIR: dataDir, MUSTER_LOG_LEVEL: 'info', ...env, MUSTER_PORT: port, MUSTER_ADMIN_KEY: adminKey },
+    ready: ({ msg }) => msg === 'coordinator ready',
+  });
+  const url = `${env.MUSTER_TLS_CERT ? 'https' : 'http'}://127.0.0.1:${port}`;
+  const admin = createClient({ url, credential: adminKey });
+  return Object.assign(started, { url, adminKey, admin, databaseUrl: env.DATABASE_URL || undefined });
+}
+
+function agentProcess({ url, enrollment_token, args = [], env, name = 'agent' }: AgentProcessOptions, keyDir: string) {
+  const options = ['--url', url, '--name', name, '--key-dir', keyDir, '--log-format', 'json'];
+  return new TestProcess({
+    name,
+    command: process.execPath,
+    args: [...sourceProgram('agent/main.ts'), ...options, ...args],
+    cwd: REPOSITORY,
+    env: { MUSTER_ENROLLMENT_TOKEN: enrollment_token, ...env },
+    ready: ({ event }) => event === 'started',
+  });
+}

@@ -1,0 +1,16 @@
+import type { TestProject } from 'vitest/node';
+import { POSTGRES_ENV, startTestPostgres } from './postgres.ts';
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    postgresUrl: string;
+  }
+}
+
+/** One Postgres for the run. Test files find it in the environment, so that the kit needs no vitest; or by `inject`. */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const server = await startTestPostgres();
+  process.env[POSTGRES_ENV[18]] = server.url;
+  project.provide('postgresUrl', server.url);
+  return server.stop;
+}
