@@ -21,6 +21,13 @@ CREATE TABLE "agents" (
 	CONSTRAINT "agents_slots_used" CHECK ("agents"."slots_used" >= 0)
 );
 --> statement-breakpoint
+CREATE TABLE "boots" (
+	"agent_id" text collate "C" NOT NULL,
+	"boot_id" text collate "C" NOT NULL,
+	"started_at" timestamp (3) with time zone NOT NULL,
+	CONSTRAINT "boots_agent_id_boot_id_pk" PRIMARY KEY("agent_id","boot_id")
+);
+--> statement-breakpoint
 CREATE TABLE "enrollment_tokens" (
 	"enrollment_token_id" text collate "C" PRIMARY KEY NOT NULL,
 	"owner" text NOT NULL,

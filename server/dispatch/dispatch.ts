@@ -28,6 +28,7 @@ export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys):
   const roster = createRoster(deps, classes);
   classes.onNew((it) => parking.admit(it.class_id, (agentId) => roster.matches(agentId, it)));
   deps.notifier.onReady((classIds) => parking.wake(classIds));
+  deps.notifier.onCancelled((run) => parking.cancel(run));
   return {
     classes,
     keys,

@@ -9,15 +9,22 @@ export interface Waiting {
   classIds: readonly number[];
 }
 
+/** What a poll that waited is told: runs to do, and fences of runs to stop. */
+export interface News {
+  runs: ClaimedRun[];
+  cancel: number[];
+}
+
 /** A poll that found nothing and waits. */
 interface Parked extends Waiting {
   classIds: number[];
   runs: ClaimedRun[];
+  cancel: number[];
   /** Tasks on their way to it in statements not yet answered, and whether a claim for it is. */
   reserved: number;
   claiming: boolean;
   ended: boolean;
-  resolve(runs: ClaimedRun[]): void;
+  resolve(news: News): void;
 }
 
 /** How many parked polls one piece of news wakes at first; more are woken while claims find work. */
@@ -44,7 +51,8 @@ export class Parking {
   }
 
   /** Waits until there are runs for the poll, its time is up or `signal` ends it: then with none. */
-  park(poll: Waiting, waitMs: number, signal: AbortSignal): Promise<ClaimedRun[]> {
+  park(poll: Waiting, waitMs: number, signal: AbortSignal): Promise<News> {
+    if (waitMs === 0) return Promise.resolve({ runs: [], cancel: [] });
     const older = this.byAgent.get(poll.agent_id);
     if (older) this.end(older);
     return new Promise((resolve) => {
@@ -54,13 +62,14 @@ export class Parking {
         ...poll,
         classIds: [...poll.classIds],
         runs: [],
+        cancel: [],
         reserved: 0,
         claiming: false,
         ended: false,
-        resolve(runs) {
+        resolve(news) {
           clearTimeout(timer);
           signal.removeEventListener('abort', end);
-          resolve(runs);
+          resolve(news);
         },
       };
       this.byAgent.set(poll.agent_id, parked);
@@ -82,6 +91,14 @@ export class Parking {
   /** Lets parked polls of these classes claim. */
   wake(classIds: readonly number[]): void {
     for (const id of classIds) if (this.byClass.has(id)) void this.wakeClass(id);
+  }
+
+  /** Tells an agent's waiting poll that one of its runs is to be stopped. */
+  cancel({ agent_id, fence }: { agent_id: string; fence: number }): void {
+    const poll = this.byAgent.get(agent_id);
+    if (!poll) return;
+    poll.cancel.push(fence);
+    this.end(poll);
   }
 
   /** A class came up: those parked polls that fit it wait for it too. */
@@ -121,7 +138,7 @@ export class Parking {
       this.byClass.get(id)?.delete(poll);
       if (this.byClass.get(id)?.size === 0) this.byClass.delete(id);
     }
-    poll.resolve(poll.runs);
+    poll.resolve({ runs: poll.runs, cancel: poll.cancel });
   }
 
   private nextInTurn(classId: number, turns: Map<number, Iterator<Parked>>): Parked | undefined {

@@ -5,9 +5,13 @@ import { fenceOf, runIdOf } from '@muster/shared/ids';
 import type { Ctx } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
+import type { News } from './parking.ts';
 import type { Verdict } from './report.ts';
 import { refuseStale } from './stale.ts';
 import { type ClaimedRun, listHeldRuns, type Standing } from './store/claim.ts';
+
+/** How long a poll of an agent that is cordoned or draining waits at most, in milliseconds. */
+const CLOSED_WAIT_MS = 2_000;
 
 /** Takes results and gives work in one round trip; with nothing to give it waits, unless it had results to confirm. */
 export async function poll(
@@ -23,11 +27,18 @@ export async function poll(
   if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
   refuseStale(standing, agent_id, body.boot_id);
 
-  let runs = [...standing.runs, ...(await forgotten(ctx, agent_id, standing, body.holding))];
-  const mayWait = body.slots > 0 && body.wait_ms > 0 && standing.mode === 'OPEN' && verdicts.length === 0;
-  if (runs.length === 0 && mayWait)
-    runs = await dispatch.parking.park({ ...ask, slots: body.slots }, body.wait_ms, ctx.signal);
-  return answer(runs, body.results ?? [], verdicts, standing.lease_expires_at);
+  const runs = [...standing.runs, ...(await forgotten(ctx, agent_id, standing, body.holding))];
+  if (runs.length > 0 || verdicts.length > 0)
+    return answer({ runs, cancel: [] }, body.results ?? [], verdicts, standing.lease_expires_at);
+  // An agent that gets no work now still hears of runs to stop; it looks again soon whether it may have some.
+  const open = standing.mode === 'OPEN';
+  const waiting = { ...ask, slots: body.slots, classIds: open ? ask.classIds : [] };
+  const news = await dispatch.parking.park(
+    waiting,
+    open ? body.wait_ms : Math.min(body.wait_ms, CLOSED_WAIT_MS),
+    ctx.signal,
+  );
+  return answer(news, body.results ?? [], verdicts, standing.lease_expires_at);
 }
 
 /** Runs the agent is leased but does not name: the reply that told of them was lost, so they are told again, same fence. */
@@ -43,7 +54,7 @@ async function forgotten(
 }
 
 function answer(
-  runs: readonly ClaimedRun[],
+  { runs, cancel }: News,
   results: readonly { run_id: string }[],
   verdicts: readonly Verdict[],
   leaseExpiresAt: Date | null,
@@ -53,8 +64,9 @@ function answer(
     applied,
     ...(code ? { code } : {}),
   }));
+  const stop = cancel.length ? `,"cancel":${JSON.stringify(cancel.map(runIdOf))}` : '';
   return new JsonText(
-    `{"runs":[${runs.map(runText).join(',')}],"results":${JSON.stringify(confirmed)},"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}}`,
+    `{"runs":[${runs.map(runText).join(',')}],"results":${JSON.stringify(confirmed)},"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}${stop}}`,
   );
 }
 

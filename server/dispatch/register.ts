@@ -6,6 +6,7 @@ import { grantSession } from '../agents/access-token.ts';
 import { ENROLLMENT_TYP, withinEnrolment } from '../agents/enrollment.ts';
 import { type Registration, verifyAssertion, verifyRegistration } from '../agents/proofs.ts';
 import { findEnrollmentToken } from '../agents/store/enrollment-tokens.ts';
+import { findAgentState } from '../agents/store/read.ts';
 import { type Enrolment, findEnrolment, insertAgent } from '../agents/store/write.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { sqlState } from '../platform/storage-errors.ts';
@@ -104,13 +105,21 @@ async function boot(
 ): Promise<void> {
   try {
     const booted = await bootAgent(ctx.db.admin, { agentId: known.agent_id, ...life });
-    if (!booted) throw new ProblemError('token-revoked', `agent ${known.agent_id} was revoked`);
+    if (!booted) throw await cannotBoot(ctx, known.agent_id, life.bootId);
     ctx.notifier.ready(booted.ready);
   } catch (error) {
     if (sqlState(error) === UNIQUE_VIOLATION)
       throw new ProblemError('invalid-token', `the jti ${life.jti} was used before`, { cause: error });
     throw error;
   }
+}
+
+async function cannotBoot(ctx: Ctx, agentId: string, bootId: string): Promise<ProblemError> {
+  const state = await findAgentState(ctx.db.hot, agentId);
+  if (state && state.mode !== 'REVOKED') {
+    return new ProblemError('stale-lease', `${bootId} is over: agent ${agentId} has started again since`);
+  }
+  return new ProblemError('token-revoked', `agent ${agentId} was revoked`);
 }
 
 /** One answer for every cause: a stranger must not learn which. */

@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm';
-import { bigint, check, index, integer, jsonb, pgTable, text, uniqueIndex } from 'drizzle-orm/pg-core';
+import { bigint, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core';
 import { idText, moment } from './columns.ts';
 
 /** Who may register: each token's limits and uses. The token itself is a signed JWT and is not kept. */
@@ -59,6 +59,13 @@ export const presence = pgTable(
     metrics: jsonb(),
   },
   (t) => [check('presence_health', sql`${t.health} in ('OK', 'DEGRADED')`)],
+);
+
+/** Every life an agent has had: one that is over does not begin again, however its token is renewed. */
+export const boots = pgTable(
+  'boots',
+  { agent_id: idText().notNull(), boot_id: idText().notNull(), started_at: moment().notNull() },
+  (t) => [primaryKey({ columns: [t.agent_id, t.boot_id] })],
 );
 
 /** Every `jti` an agent has used, until its token would have expired anyway. */

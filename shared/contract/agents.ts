@@ -157,7 +157,7 @@ export const createAccessToken = endpoint({
   params: agentParams,
   body: z.strictObject({ assertion: z.string().max(8_192) }),
   response: z.object(session),
-  problems: ['invalid-token', 'token-revoked'],
+  problems: ['invalid-token', 'token-revoked', 'stale-lease'],
 });
 export const listAgents = endpoint({
   method: 'GET',

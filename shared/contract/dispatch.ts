@@ -84,6 +84,7 @@ export const poll = endpoint({
     runs: z.array(assignedRun),
     results: z.array(z.object({ run_id: id('run'), applied: z.boolean(), code: z.string().optional() })),
     lease_expires_at: timestamp,
+    cancel: z.array(id('run')).optional().describe('Runs to stop: a poll that waits is answered at once'),
   }),
   problems: ['insufficient-scope', 'stale-lease', 'token-revoked'],
 });

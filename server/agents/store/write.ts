@@ -42,6 +42,7 @@ export async function insertAgent(sql: Sql, agent: NewAgent): Promise<{ agent_id
       pulse: sql`
         insert into presence (agent_id, last_seen_at, lease_expires_at)
         select agent_id, now, now + ${agent.lease_ttl_ms} * interval '1 millisecond' from changed, clock`,
+      life: sql`insert into boots (agent_id, boot_id, started_at) select agent_id, ${agent.boot_id}, now from changed, clock`,
       used: sql`insert into used_jtis (jkt, jti, expires_at) select ${agent.jkt}, ${agent.jti}, to_timestamp(${agent.exp}::float8) from changed`,
     },
     event: recordEvent(sql, 'agent.registered'),

@@ -41,7 +41,7 @@ const presence = (lease: string) => `pulse as (
   on conflict (agent_id) do update set last_seen_at = excluded.last_seen_at, lease_expires_at = excluded.lease_expires_at)`;
 
 const REBOOT = departure({
-  guard: `mode <> 'REVOKED'`,
+  guard: `mode <> 'REVOKED' and (boot_id = $2 or not exists (select from boots b where b.agent_id = agents.agent_id and b.boot_id = $2))`,
   set: `boot_id = $2, mode = case when mode = 'DRAINING' and boot_id <> $2 then 'OPEN' else mode end,
     display_name = coalesce($3::jsonb ->> 'display_name', display_name), slots = coalesce(($3::jsonb ->> 'slots')::int, slots),
     labels = coalesce($3::jsonb -> 'labels', labels),
@@ -51,6 +51,7 @@ const REBOOT = departure({
   code: 'superseded',
   message: 'the agent started again',
   also: `${presence(`${LEASE_TTL_MS} milliseconds`)}, ${event('agent.booted')},
+    life as (insert into boots (agent_id, boot_id, started_at) select subject_id, $2, now from changed, clock on conflict do nothing),
     used as (insert into used_jtis (jkt, jti, expires_at) select jkt, $4, to_timestamp($5::float8) from agents where agent_id = $1)`,
 });
 
@@ -104,7 +105,7 @@ export interface Announcement {
   labels: Record<string, string>;
 }
 
-/** Begins a life of an agent: a boot that is new fences the old one at once. The proof's `jti` is used up. Undefined where the agent is revoked or unknown. */
+/** Begins a life of an agent: a boot that is new fences the old one at once. The proof's `jti` is used up. Undefined where the agent is revoked or unknown, or that life is over. */
 export const bootAgent = (
   admin: Sql,
   {

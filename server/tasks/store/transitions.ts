@@ -4,15 +4,15 @@ import { transition } from '../../platform/transition.ts';
 
 /**
  * Cancels a task: at once where it waits; where it runs it is CANCELLED too, and its run keeps the slot until the agent says
- * that the process is gone. Undefined when the task was in none of these places in this instant: it has ended, or it moved
+ * that the process is gone: those runs are answered. Undefined when the task was in none of these places in this instant: it has ended, or it moved
  * between them while the statement looked.
  */
 export async function cancelTask(
   sql: Sql,
   taskId: string,
   reason: string | null,
-): Promise<{ task_id: string } | undefined> {
-  const [row] = await transition<{ task_id: string }>(sql, {
+): Promise<{ agent_id: string; fence: number }[] | undefined> {
+  const rows = await transition<{ agent_id: string | null; fence: string | null }>(sql, {
     change: sql`
       update tasks set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
       where task_id = ${taskId} and closed_status is null
@@ -20,14 +20,16 @@ export async function cancelTask(
       returning task_id, task_id as subject_id, jsonb_build_object('reason', closed_reason) as detail`,
     before: {
       told: sql`
-        update leases set cancel_requested_at = (select now from clock) where task_id = ${taskId} and cancel_requested_at is null returning task_id`,
+        update leases set cancel_requested_at = (select now from clock) where task_id = ${taskId} and cancel_requested_at is null returning agent_id, fence`,
       unqueued: sql`
         delete from ready where task_id = ${taskId} and (class_id, rank) = (select class_id, rank from tasks where task_id = ${taskId}) returning task_id`,
       undelayed: sql`delete from delayed where task_id = ${taskId} returning task_id`,
     },
     event: recordEvent(sql, 'task.cancelled'),
+    answer: sql`select told.agent_id, told.fence from changed left join told on true`,
   });
-  return row;
+  if (rows.length === 0) return undefined;
+  return rows.flatMap(({ agent_id, fence }) => (agent_id && fence ? [{ agent_id, fence: Number(fence) }] : []));
 }
 
 /** Queues an ended task again. Its runs stay as history; the fence of the last one says which are forgotten. */
