@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Client, createClient } from '@muster/shared/client';
 import * as agents from '@muster/shared/contract/agents';
@@ -138,7 +138,7 @@ function watchTrust(admin: Client): NodeJS.Timeout {
 const hints = ({ dataDir, adminKey }: Config, { url }: Coordinator): string => `
 Try it from another terminal:
 
-  export MUSTER_KEY=${adminKey ? '"$MUSTER_ADMIN_KEY"' : `"$(cat ${join(dataDir, 'admin-key')})"`}
+  export MUSTER_KEY=${adminKey ? '"$MUSTER_ADMIN_KEY"' : `"$(cat ${resolve(dataDir, 'admin-key')})"`}
   curl -s ${url}/aitp/tasks -H "Authorization: Bearer $MUSTER_KEY" -H 'Content-Type: application/json' \\
     -d '{"task_type": "script", "input_data": {"commands": ["uname -a", "date"]}}'
   curl -s '${url}/aitp/tasks?limit=1' -H "Authorization: Bearer $MUSTER_KEY"

@@ -1,6 +1,7 @@
 import { forgetLoop } from './agents/loops.ts';
 import type { Dispatch } from './dispatch/dispatch.ts';
 import { reapLoop, sweepLoop } from './dispatch/loops.ts';
+import { pruneLoop } from './events/loops.ts';
 import { clusterLoop } from './ops/loops.ts';
 import type { Deps } from './platform/ctx.ts';
 import { createLoop, type Loop } from './platform/loop.ts';
@@ -11,6 +12,7 @@ import { expireLoop, promoteLoop } from './tasks/loops.ts';
 export const createLoops = (deps: Deps, dispatch: Dispatch, url: () => string): Loop[] =>
   [
     clusterLoop(deps, url),
+    pruneLoop(deps),
     forgetLoop(deps),
     promoteLoop(deps),
     expireLoop(deps),

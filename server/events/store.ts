@@ -41,3 +41,17 @@ export async function ensureReader(sql: Sql, reader: string): Promise<void> {
     insert into event_cursors (reader, tx, event_id) values (${reader}, pg_snapshot_xmin(pg_current_snapshot()), 0)
     on conflict (reader) do nothing`;
 }
+
+/** How long an event is kept after it happened, in days. */
+const KEPT_DAYS = 7;
+
+/** Forgets events that are old and that every reader has seen. */
+export async function pruneEvents(sql: Sql, limit: number): Promise<number> {
+  const result = await sql`
+    delete from events where event_id in (
+      select e.event_id from events e
+      where e.at < (select muster_now()) - make_interval(days => ${KEPT_DAYS})
+        and not exists (select from event_cursors c where (c.tx, c.event_id) < (e.tx, e.event_id))
+      order by e.event_id limit ${limit})`;
+  return result.count;
+}

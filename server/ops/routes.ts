@@ -1,6 +1,7 @@
 import * as contract from '@muster/shared/contract/ops';
 import { ProblemError } from '@muster/shared/errors';
 import type { SigningKeys } from '../access/signing-keys.ts';
+import { withDeadline } from '../platform/deadline.ts';
 import { JsonText, type Route, route } from '../platform/endpoint.ts';
 import { ping } from './store.ts';
 
@@ -16,10 +17,7 @@ export const opsRoutes = (
     route(contract.livez, () => ({ status: 'ok' })),
     route(contract.readyz, async ({ db }) => {
       if (draining()) throw new ProblemError('overloaded', 'the coordinator is draining');
-      const late = new Promise<never>((_, refuse) =>
-        setTimeout(refuse, PING_MS, new ProblemError('storage-unavailable', 'the database does not answer')).unref(),
-      );
-      await Promise.race([ping(db.admin), late]);
+      await withDeadline(ping(db.admin), PING_MS);
       return { status: 'ok' };
     }),
     route(contract.jwks, () => keys.jwks()),

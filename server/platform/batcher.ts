@@ -1,3 +1,4 @@
+import { withDeadline } from './deadline.ts';
 import { isDataError, isRetryable } from './storage-errors.ts';
 
 /** Does one kind of work for many callers at once. */
@@ -74,7 +75,7 @@ export function createBatcher<I, O>(
 
 async function answer<I, O>(run: (items: I[]) => Promise<O[]>, batch: Waiter<I, O>[], again = true): Promise<void> {
   try {
-    const results = await run(batch.map((waiter) => waiter.item));
+    const results = await withDeadline(run(batch.map((waiter) => waiter.item)));
     for (const [n, waiter] of batch.entries()) waiter.resolve(results[n] as O);
   } catch (error) {
     if (again && isRetryable(error)) return answer(run, batch, false);

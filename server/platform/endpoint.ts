@@ -6,6 +6,7 @@ import type { z } from 'zod';
 import { type Authenticator, authenticate, authorise, type Principal } from './auth.ts';
 import { readJson } from './body.ts';
 import type { Ctx, Deps } from './ctx.ts';
+import { withDeadline } from './deadline.ts';
 import { invalid, toProblem } from './errors.ts';
 
 /** An answer that is already JSON text: what agents and submitters sent passes through without being parsed again. */
@@ -60,7 +61,8 @@ export function bind(app: Hono, edge: Edge, { endpoint, verb }: Route): void {
           return c.req.raw.signal;
         },
       };
-      const answer = await verb(ctx, input);
+      // A poll waits by itself, for as long as it was asked to.
+      const answer = await (endpoint.waits ? verb(ctx, input) : withDeadline(Promise.resolve(verb(ctx, input))));
       const text = answer instanceof JsonText ? answer.text : JSON.stringify(answer);
       return new Response(text, {
         status: endpoint.status ?? 200,

@@ -1,3 +1,4 @@
+import { withDeadline } from './deadline.ts';
 import type { Log } from './log.ts';
 
 /** Work that is done again and again. `tick` answers how many rows it changed. */
@@ -16,6 +17,9 @@ export interface Loop {
   tick(): Promise<number>;
 }
 
+/** A tick that takes longer is given up, in milliseconds: the next one must come. */
+const TICK_DEADLINE_MS = 60_000;
+
 /** Runs a loop: ticks never overlap, a failing one is logged and the next comes all the same, a full one is followed at once. */
 export function createLoop(spec: LoopSpec, log: Log): Loop {
   let timer: NodeJS.Timeout | undefined;
@@ -24,7 +28,8 @@ export function createLoop(spec: LoopSpec, log: Log): Loop {
   let failing = false;
 
   const tick = () => {
-    current = current.then(spec.tick, spec.tick);
+    const next = () => withDeadline(spec.tick(), TICK_DEADLINE_MS);
+    current = current.then(next, next);
     return current;
   };
   const run = async () => {

@@ -68,6 +68,7 @@ export const poll = endpoint({
   tag: 'Agent protocol',
   summary: 'Report results and ask for work in one round trip',
   principals: ['agent'],
+  waits: true,
   params: agentParams,
   body: z.strictObject({
     boot_id: id('boot'),

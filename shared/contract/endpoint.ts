@@ -17,6 +17,8 @@ export interface Endpoint {
   body?: z.ZodType;
   /** The body may be left out. */
   bodyOptional?: boolean;
+  /** The answer may be held back until there is something to say. */
+  waits?: boolean;
   response: z.ZodType;
   /** Status of success; 200 unless said. */
   status?: 200 | 201;
