@@ -10,7 +10,7 @@ import { createDispatch } from './dispatch/dispatch.ts';
 import { createLoops } from './loops.ts';
 import { leaveCluster } from './ops/store.ts';
 import { createClock } from './platform/clock.ts';
-import type { Config } from './platform/config.ts';
+import { type Config, ConfigError } from './platform/config.ts';
 import type { Deps } from './platform/ctx.ts';
 import { checkServer, migrateDatabase, openDatabase } from './platform/database.ts';
 import { startEmbeddedPostgres } from './platform/embedded-postgres.ts';
@@ -115,12 +115,27 @@ async function findDatabase(config: Config, log: Log, opened: (() => Promise<unk
 
 function listen(config: Config, fetch: (request: Request) => Response | Promise<Response>): Promise<Server> {
   const tls = config.tls && { createServer: createTlsServer, serverOptions: config.tls };
-  return new Promise((resolve, reject) => {
+  return new Promise<Server>((resolve, reject) => {
     const server = serve({ fetch, hostname: config.host, port: config.port, ...tls }, () =>
       resolve(server as Server),
     ) as Server;
     server.once('error', reject);
+  }).catch((error: NodeJS.ErrnoException) => {
+    throw cannotListen(config, error);
   });
+}
+
+/** Why nothing can be served there, by the setting that would have to change. */
+function cannotListen({ host, port, tls }: Config, error: NodeJS.ErrnoException): Error {
+  if (error.code === 'EADDRINUSE')
+    return new ConfigError(`MUSTER_PORT: ${port} is taken on ${host}; allowed is a free port, or 0 for any`);
+  if (error.code === 'EACCES')
+    return new ConfigError(`MUSTER_PORT: ${port} needs rights this process does not have; allowed is 1024 or more`);
+  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND')
+    return new ConfigError(`MUSTER_HOST: ${JSON.stringify(host)} is not an address of this machine`);
+  if (tls && error.code?.startsWith('ERR_OSSL'))
+    return new ConfigError(`MUSTER_TLS_CERT, MUSTER_TLS_KEY: not a certificate and its key: ${error.message}`);
+  return error;
 }
 
 function urlOf(config: Config, server: Server): string {

@@ -11,6 +11,7 @@ import { type Coordinator, startCoordinator } from './coordinator.ts';
 import { type Config, ConfigError, parseConfig } from './platform/config.ts';
 import { createLog } from './platform/log.ts';
 import { packageFile } from './platform/package-file.ts';
+import { failStart } from './platform/start-failure.ts';
 
 const ROOT = fileURLToPath(new URL('.', packageFile('package.json')));
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
@@ -147,11 +148,4 @@ Try it from another terminal:
 The API is described at ${url}/docs
 `;
 
-main().catch((error) => {
-  console.error(
-    error instanceof Error && /^(ConfigError|DatabaseRefused|EmbeddedPostgresError)$/.test(error.name)
-      ? error.message
-      : error,
-  );
-  process.exit(1);
-});
+main().catch(failStart);

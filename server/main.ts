@@ -1,8 +1,7 @@
 import { startCoordinator } from './coordinator.ts';
-import { ConfigError, parseConfig } from './platform/config.ts';
-import { DatabaseRefused } from './platform/database.ts';
-import { EmbeddedPostgresError } from './platform/embedded-postgres.ts';
+import { parseConfig } from './platform/config.ts';
 import { createLog } from './platform/log.ts';
+import { failStart } from './platform/start-failure.ts';
 
 /** `npm run serve`: a coordinator, until it is told to stop. */
 async function main(): Promise<void> {
@@ -32,9 +31,4 @@ async function main(): Promise<void> {
   log.info({ url: coordinator.url, pid: process.pid }, 'coordinator ready');
 }
 
-main().catch((error) => {
-  const expected =
-    error instanceof ConfigError || error instanceof DatabaseRefused || error instanceof EmbeddedPostgresError;
-  console.error(expected ? (error as Error).message : error);
-  process.exit(1);
-});
+main().catch(failStart);

@@ -9,11 +9,11 @@ const setting = <T extends z.ZodType>(schema: T) => z.preprocess(blankIsUnset, s
 /** Every setting of a coordinator: what it is for, what is allowed, what holds when it is not given. */
 export const SETTINGS = z
   .object({
-    MUSTER_HOST: setting(z.string().default('127.0.0.1')).describe('address to listen on'),
+    MUSTER_HOST: setting(z.string().default('127.0.0.1')).describe('an address to listen on'),
     MUSTER_PORT: setting(z.coerce.number().int().min(0).max(65_535).default(8000)).describe(
-      'port to listen on, a whole number from 0 (any free port) to 65535',
+      'a port to listen on, a whole number from 0 (any free port) to 65535',
     ),
-    MUSTER_DATA_DIR: setting(z.string().default('.muster')).describe('folder for keys and the embedded Postgres'),
+    MUSTER_DATA_DIR: setting(z.string().default('.muster')).describe('a folder for keys and the embedded Postgres'),
     DATABASE_URL: setting(
       z
         .string()
@@ -80,7 +80,7 @@ function explain(issue: z.core.$ZodIssue, env: Record<string, string | undefined
   if (issue.code === 'custom') return issue.message;
   const value = SECRET.has(name) ? 'its value (not shown)' : JSON.stringify(env[name]);
   const allowed = SETTINGS.shape[name as keyof typeof SETTINGS.shape]?.description ?? issue.message;
-  return `${name}: ${value} is not allowed; it is ${allowed}`;
+  return `${name}: ${value} is not allowed; allowed is ${allowed}`;
 }
 
 function readPem(name: string, path: string): string {

@@ -84,6 +84,10 @@ export async function checkServer(url: string): Promise<void> {
           `Postgres has ${name} = ${it[name]}: what it acknowledges could be lost; set it to on`,
         );
     }
+  } catch (error) {
+    if (error instanceof DatabaseRefused) throw error;
+    const { code, message } = error as { code?: string; message: string };
+    throw new DatabaseRefused(`DATABASE_URL: the server cannot be used: ${message || code}`, { cause: error });
   } finally {
     await sql.end({ timeout: 2 });
   }

@@ -109,8 +109,9 @@ later as (
   select run_at, task_id, 0, class_id, rank, 0, 0 from y where not due
 ),
 limited as (insert into expiring (expires_at, task_id) select expires_at, task_id from y where expires_at is not null),
-created as (${taskEvent('task.created', 'y')}),
-assigned as (${runEvent('run.assigned', 'handed')})
+-- Parts nobody reads are run from the last to the first: created is told before assigned.
+assigned as (${runEvent('run.assigned', 'handed')}),
+created as (${taskEvent('task.created', 'y')})
 select c.now, h.ord::int as ord, h.fence from clock c left join handed h on true`;
 
 export async function insertTasks(hot: Sql, tasks: readonly NewTask[]): Promise<Inserted> {
