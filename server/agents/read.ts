@@ -2,7 +2,7 @@ import type * as contract from '@muster/shared/contract/agents';
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import { notFound, ProblemError } from '@muster/shared/errors';
 import type { Ctx } from '../platform/ctx.ts';
-import { decodeCursor, pageOf } from '../platform/page.ts';
+import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { type AgentRow, listAgents as listRows } from './store/read.ts';
 
 const showAgent = (row: AgentRow) => ({
@@ -38,8 +38,7 @@ export async function searchAgents(
 ) {
   const byTrust = sort_by === 'trust_score';
   const after = decodeCursor(cursor, byTrust ? 2 : 1);
-  if (byTrust && after && !Number.isFinite(Number(after[0])))
-    throw new ProblemError('validation-failed', 'the cursor is not one this list gave out');
+  if (byTrust && after && !isScore(after[0]!)) throw notOurCursor();
   const rows = await listRows(ctx.db.admin, {
     ...filter,
     name: q,
@@ -50,6 +49,8 @@ export async function searchAgents(
   });
   return pageOf(rows, limit, showAgent, (row) => (byTrust ? [String(row.trust_score), row.agent_id] : [row.agent_id]));
 }
+
+const isScore = (text: string) => Number.isFinite(Number(text)) && String(Number(text)) === text;
 
 function labelOf(text: string): { key: string; value: string } {
   const at = text.indexOf('=');

@@ -14,8 +14,12 @@ export function createClaimer({ db }: Pick<Deps, 'db'>): Claimer {
   return createBatcher(
     async (claims: Claim[]) => {
       const sets = new Map<string, Claim[]>();
+      const lives = new Map<string, string>();
       for (const claim of claims) {
-        const key = claim.want === 0 ? '' : claim.classIds.join();
+        // Two lives of one agent are asked about apart: neither may be told how the other stands.
+        const life = lives.get(claim.agent_id) ?? claim.boot_id;
+        lives.set(claim.agent_id, life);
+        const key = `${claim.want === 0 ? '' : claim.classIds.join()}${life === claim.boot_id ? '' : ` ${claim.boot_id}`}`;
         sets.set(key, [...(sets.get(key) ?? []), claim]);
       }
       const answers = new Map<Claim, Standing | undefined>();

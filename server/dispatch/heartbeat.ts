@@ -46,7 +46,10 @@ export const createNoter = ({ db }: Pick<Deps, 'db'>): Noter =>
       db.hot,
       [...merged.values()].sort((a, b) => a.fence - b.fence),
     );
-    return notes.map((note) => found.get(note.fence));
+    return notes.map((note) => {
+      const it = found.get(note.fence);
+      return it?.agent_id === note.agent_id ? it : undefined;
+    });
   });
 
 export async function heartbeat(

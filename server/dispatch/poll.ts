@@ -8,7 +8,7 @@ import type { Dispatch } from './dispatch.ts';
 import type { News } from './parking.ts';
 import type { Verdict } from './report.ts';
 import { refuseStale } from './stale.ts';
-import { type ClaimedRun, listHeldRuns, type Standing } from './store/claim.ts';
+import { type ClaimedRun, countHeldRuns, listHeldRuns, type Standing } from './store/claim.ts';
 
 /** How long a poll of an agent that is cordoned or draining waits at most, in milliseconds. */
 const CLOSED_WAIT_MS = 2_000;
@@ -27,12 +27,15 @@ export async function poll(
   if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
   refuseStale(standing, agent_id, body.boot_id);
 
-  const runs = [...standing.runs, ...(await forgotten(ctx, agent_id, standing, body.holding))];
+  const idle = standing.runs.length + verdicts.length === 0;
+  const runs = [...standing.runs, ...(await forgotten(ctx, agent_id, standing, body.holding, idle))];
   if (runs.length > 0 || verdicts.length > 0)
     return answer({ runs, cancel: [] }, body.results ?? [], verdicts, standing.lease_expires_at);
   // An agent that gets no work now still hears of runs to stop; it looks again soon whether it may have some.
   const open = standing.mode === 'OPEN';
-  const waiting = { ...ask, slots: body.slots, classIds: open ? ask.classIds : [] };
+  // A class that came up while this poll looked for work was not told to it, so it asks again in the very turn it parks in.
+  const wanted = body.slots === 0 ? undefined : dispatch.roster.knownClassesOf(agent_id);
+  const waiting = { ...ask, slots: body.slots, classIds: open ? (wanted ?? ask.classIds) : [] };
   const news = await dispatch.parking.park(
     waiting,
     open ? body.wait_ms : Math.min(body.wait_ms, CLOSED_WAIT_MS),
@@ -41,14 +44,21 @@ export async function poll(
   return answer(news, body.results ?? [], verdicts, standing.lease_expires_at);
 }
 
-/** Runs the agent is leased but does not name: the reply that told of them was lost, so they are told again, same fence. */
+/**
+ * Runs the agent is leased but does not name: the reply that told of them was lost, so they are told again, same fence. It may
+ * name runs that ended without its knowledge; before it waits (`idle`) only those it does hold are counted.
+ */
 async function forgotten(
   ctx: Ctx,
   agentId: string,
   standing: Standing,
   holding: readonly string[] | undefined,
+  idle: boolean,
 ): Promise<ClaimedRun[]> {
-  if (holding === undefined || standing.slots_used <= holding.length) return [];
+  if (holding === undefined || standing.slots_used === 0) return [];
+  if (standing.slots_used <= holding.length) {
+    if (!idle || (await countHeldRuns(ctx.db.hot, agentId, holding.map(fenceOf))) >= standing.slots_used) return [];
+  }
   const named = new Set([...holding.map(fenceOf), ...standing.runs.map((run) => run.fence)]);
   return (await listHeldRuns(ctx.db.hot, agentId)).filter((run) => !named.has(run.fence));
 }

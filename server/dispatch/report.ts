@@ -21,20 +21,20 @@ export interface Reporter {
 const BATCH_BYTES = 4_000_000;
 const weight = (result: NewResult) => BATCH_BYTES / 1_000 + (result.result_data?.length ?? 0);
 
+/** Anybody may name any fence: what became of it is the answer of the agent that holds it alone. */
+const keyOf = ({ fence, agent_id }: Pick<NewResult, 'fence' | 'agent_id'>) => `${fence} ${agent_id}`;
+
 export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Reporter {
   const apply = createBatcher(
     async (results: NewResult[]) => {
       // The same result twice in one batch would count twice: the first speaks for both.
-      const distinct = new Map(
-        results.map((result) => [`${result.fence} ${result.agent_id}`, result] as const).reverse(),
-      );
+      const distinct = new Map(results.map((result) => [keyOf(result), result] as const).reverse());
       const applied = await applyResults(
         db.hot,
         [...distinct.values()].sort((a, b) => a.fence - b.fence),
       );
       notifier.ready(applied.filter((it) => it.next === 'ready').map((it) => it.class_id));
-      const byFence = new Map(applied.map((it) => [it.fence, it]));
-      return verdicts(results, distinct, byFence);
+      return verdicts(results, distinct, new Map(applied.map((it) => [keyOf(it), it])));
     },
     { maxItems: BATCH_BYTES, weight },
   );
@@ -42,15 +42,15 @@ export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>):
   const verdicts = async (
     results: NewResult[],
     distinct: Map<string, NewResult>,
-    applied: Map<number, AppliedResult>,
+    applied: Map<string, AppliedResult>,
   ): Promise<Verdict[]> => {
     const first = new Set(distinct.values());
-    const open = results.filter((result) => !first.has(result) || !applied.has(result.fence));
+    const open = results.filter((result) => !first.has(result) || !applied.has(keyOf(result)));
     const ended = open.length
       ? await findEndedRuns(db.hot, [...new Set(open.map((result) => result.fence))])
       : new Map();
     return results.map((result) => {
-      const it = applied.get(result.fence);
+      const it = applied.get(keyOf(result));
       if (it && first.has(result)) return appliedVerdict(result, it);
       return lateVerdict(result, ended.get(result.fence));
     });

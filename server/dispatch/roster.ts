@@ -12,6 +12,8 @@ const BELIEF_MS = 2_000;
 export interface Roster {
   /** Undefined where the agent does not exist. */
   classesOf(agentId: string): Promise<readonly number[] | undefined>;
+  /** The same at once, as far as is known here: with the classes that came up since `classesOf` answered. */
+  knownClassesOf(agentId: string): readonly number[] | undefined;
   /** Whether an agent whose poll waits may be given tasks of a class, as far as is known here. */
   matches(agentId: string, task: TaskClass): boolean;
   forget(agentId: string): void;
@@ -45,6 +47,10 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
       if (known.size > 200_000) known.clear();
       known.set(agentId, { row, until: performance.now() + BELIEF_MS });
       return matching(row);
+    },
+    knownClassesOf(agentId) {
+      const belief = known.get(agentId);
+      return belief && matching(belief.row);
     },
     matches(agentId, task) {
       const belief = known.get(agentId);

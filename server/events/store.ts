@@ -16,6 +16,7 @@ export async function readEvents(
     limit = 200,
   }: { reader: string; kinds: string[]; apply: Fragment; also?: Record<string, Fragment>; limit?: number },
 ): Promise<number> {
+  const more = Object.entries(also).map(([name, part]) => sql`${sql(name)} as (${part}),`);
   const rows = await sql<{ count: number }[]>`
     with clock as materialized (select muster_now() as now),
     cursor_row as materialized (select tx, event_id from event_cursors where reader = ${reader} for update skip locked),
@@ -27,7 +28,7 @@ export async function readEvents(
     ),
     batch as materialized (select * from seen where kind = any(${kinds}::text[])),
     applied as (${apply}),
-    ${Object.entries(also).map(([name, part]) => sql`${sql(name)} as (${part}),`)} moved as (
+    ${more.length ? more : sql`` /* An empty list would be taken for a parameter. */} moved as (
       update event_cursors set tx = last.tx, event_id = last.event_id
       from (select tx, event_id from seen order by tx desc, event_id desc limit 1) last where reader = ${reader}
     )

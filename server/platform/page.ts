@@ -15,10 +15,14 @@ export function decodeCursor(cursor: string | undefined, length: number): string
   } catch {
     // Falls through: whatever it was, it is no cursor of ours.
   }
-  throw new ProblemError('validation-failed', 'the cursor is not one this list gave out', {
+  throw notOurCursor();
+}
+
+/** The problem of a cursor that this list never gave out. */
+export const notOurCursor = (): ProblemError =>
+  new ProblemError('validation-failed', 'the cursor is not one this list gave out', {
     errors: [{ pointer: '#/query/cursor', detail: 'is not a cursor of this list' }],
   });
-}
 
 /** One page of rows fetched with `limit + 1`: the extra row says that there is more. */
 export function pageOf<R, T>(

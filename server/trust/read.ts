@@ -1,9 +1,9 @@
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/trust';
-import { notFound, ProblemError } from '@muster/shared/errors';
+import { notFound } from '@muster/shared/errors';
 import { runIdOf } from '@muster/shared/ids';
 import type { Ctx } from '../platform/ctx.ts';
-import { decodeCursor, pageOf } from '../platform/page.ts';
+import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { DECAY } from './fold.ts';
 import { confidence, dependability, type Evidence, INTEGRITY_UNCHECKED, trustScore } from './score.ts';
 import * as store from './store.ts';
@@ -115,10 +115,11 @@ const reasonOf = ({ status, error }: store.EvidenceRow): string => {
 
 function positionOf(cursor: string | undefined): string[] | undefined {
   const position = decodeCursor(cursor, 2);
-  if (position && (Number.isNaN(Date.parse(position[0]!)) || !/^\d{1,19}$/.test(position[1]!)))
-    throw new ProblemError('validation-failed', 'the cursor is not one this list gave out');
+  if (position && !(isMoment(position[0]!) && /^\d{1,18}$/.test(position[1]!))) throw notOurCursor();
   return position;
 }
+
+const isMoment = (text: string) => !Number.isNaN(Date.parse(text)) && new Date(text).toISOString() === text;
 
 export async function getLeaderboard(
   ctx: Ctx,

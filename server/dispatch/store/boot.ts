@@ -6,31 +6,43 @@ import { LEASE_TTL_MS } from './heartbeat.ts';
 interface Departure {
   /** `$1` is the agent, `$2` the boot, `$3` whatever the change needs. */
   guard: string;
+  /** Whether it loses its runs, by what it was. */
+  loses: string;
   set: string;
   status: 'LOST' | 'RETURNED';
   fault: string;
   code: string;
   message: string;
   /** More CTEs, e.g. what happens to the presence. */
-  also: string;
+  also: string[];
+  /** Of the agent's leases, those that go; all unless said. */
+  leases?: string;
 }
 
 /**
  * Ends all runs of one agent and changes the agent, in one statement: the row of `agents` changes once, slots and all.
- * Answers no row when the guard did not hold.
+ * Answers no row when the guard did not hold. `missed`: slots still used though all was to go, by runs up to `fence`.
  */
-const departure = ({ guard, set, status, fault, code, message, also }: Departure): string => `
+const departure = ({ guard, loses, set, status, fault, code, message, also, leases = 'true' }: Departure): string => `
 with clock as materialized (select muster_now() as now),
 locked as materialized (select agent_id, boot_id, mode from agents where agent_id = $1 and ${guard} for no key update),
-gone as (delete from leases where agent_id in (select agent_id from locked where ${status === 'LOST' && code === 'superseded' ? 'boot_id <> $2' : 'true'}) returning *),
+gone as (delete from leases where agent_id in (select agent_id from locked where ${loses}) and ${leases} returning *),
 ${endedBy({ status, fault, error: `jsonb_build_object('code', '${code}', 'message', '${message}')` })},
 ${END_RUNS},
 changed as (
   update agents set slots_used = slots_used - (select count(*) from judged), updated_at = (select now from clock), ${set}
-  where agent_id in (select agent_id from locked) returning agent_id as subject_id, null::jsonb as detail
-),
-${also}
-select c.subject_id as agent_id, j.class_id, j.next from changed c left join judged j on true`;
+  where agent_id in (select agent_id from locked)
+  returning agent_id as subject_id, null::jsonb as detail, slots_used, (select last_value from fence_seq) as fence
+)${also.map((part) => `, ${part}`).join('')}
+select case when (select ${loses} from locked) then c.slots_used else 0 end as missed, c.fence, j.class_id, j.next
+from changed c left join judged j on true`;
+
+/**
+ * The same for what a claim gave the agent while the statement waited for the agent's row: such leases are not in its
+ * snapshot. `$2` is the last fence drawn before it had the row.
+ */
+const rest = (it: Departure): string =>
+  departure({ ...it, guard: 'true', loses: 'true', set: 'boot_id = boot_id', also: [], leases: 'fence <= $2::bigint' });
 
 const event = (kind: string) => `event as (
   insert into events (tx, at, kind, subject_ids, detail)
@@ -40,40 +52,46 @@ const presence = (lease: string) => `pulse as (
   insert into presence (agent_id, last_seen_at, lease_expires_at) select subject_id, now, now + interval '${lease}' from changed, clock
   on conflict (agent_id) do update set last_seen_at = excluded.last_seen_at, lease_expires_at = excluded.lease_expires_at)`;
 
-const REBOOT = departure({
+const REBOOT: Departure = {
   guard: `mode <> 'REVOKED' and (boot_id = $2 or not exists (select from boots b where b.agent_id = agents.agent_id and b.boot_id = $2))`,
+  loses: 'boot_id <> $2',
   set: `boot_id = $2, mode = case when mode = 'DRAINING' and boot_id <> $2 then 'OPEN' else mode end,
-    display_name = coalesce($3::jsonb ->> 'display_name', display_name), slots = coalesce(($3::jsonb ->> 'slots')::int, slots),
-    labels = coalesce($3::jsonb -> 'labels', labels),
-    capabilities = case when $3::jsonb ? 'capabilities' then array(select jsonb_array_elements_text($3::jsonb -> 'capabilities')) else capabilities end`,
+    display_name = coalesce($3::text::jsonb ->> 'display_name', display_name), slots = coalesce(($3::text::jsonb ->> 'slots')::int, slots),
+    labels = coalesce($3::text::jsonb -> 'labels', labels),
+    capabilities = case when $3::text::jsonb ? 'capabilities' then array(select jsonb_array_elements_text($3::text::jsonb -> 'capabilities')) else capabilities end`,
   status: 'LOST',
   fault: `'agent'`,
   code: 'superseded',
   message: 'the agent started again',
-  also: `${presence(`${LEASE_TTL_MS} milliseconds`)}, ${event('agent.booted')},
-    life as (insert into boots (agent_id, boot_id, started_at) select subject_id, $2, now from changed, clock on conflict do nothing),
-    used as (insert into used_jtis (jkt, jti, expires_at) select jkt, $4, to_timestamp($5::float8) from agents where agent_id = $1)`,
-});
+  also: [
+    presence(`${LEASE_TTL_MS} milliseconds`),
+    event('agent.booted'),
+    'life as (insert into boots (agent_id, boot_id, started_at) select subject_id, $2, now from changed, clock on conflict do nothing)',
+    'used as (insert into used_jtis (jkt, jti, expires_at) select jkt, $4, to_timestamp($5::float8) from agents where agent_id = $1)',
+  ],
+};
 
-const LEAVE = departure({
+const LEAVE: Departure = {
   guard: 'boot_id = $2',
+  loses: 'true',
   set: 'boot_id = boot_id',
   status: 'RETURNED',
   fault: 'null::text',
   code: 'left',
   message: 'the agent left',
-  also: `${presence('0')}, ${event('agent.left')}`,
-});
+  also: [presence('0'), event('agent.left')],
+};
 
-const REVOKE = departure({
+const REVOKE: Departure = {
   guard: `mode <> 'REVOKED' and $2::text is null`,
+  loses: 'true',
   set: `mode = 'REVOKED'`,
   status: 'LOST',
   fault: `'system'`,
   code: 'revoked',
   message: 'the agent was revoked',
-  also: `${presence('0')}, ${event('agent.revoked')}`,
-});
+  also: [presence('0'), event('agent.revoked')],
+};
 
 export interface Departed {
   /** Runs that were taken back, and the classes there is now work of. */
@@ -81,15 +99,23 @@ export interface Departed {
   ready: number[];
 }
 
+interface DepartedRow {
+  missed: number;
+  fence: string;
+  class_id: string | null;
+  next: string | null;
+}
+
 async function depart(
   admin: Sql,
-  statement: string,
-  parameters: (string | number | null)[],
+  departing: Departure,
+  parameters: [agentId: string, ...(string | number | null)[]],
 ): Promise<Departed | undefined> {
-  const rows = await admin.unsafe<{ class_id: string | null; next: string | null }[]>(statement, parameters, {
-    prepare: true,
-  });
-  if (rows.length === 0) return undefined;
+  const rows = await admin.unsafe<DepartedRow[]>(departure(departing), parameters, { prepare: true });
+  const [first] = rows;
+  if (!first) return undefined;
+  if (first.missed > 0)
+    rows.push(...(await admin.unsafe<DepartedRow[]>(rest(departing), [parameters[0], first.fence], { prepare: true })));
   const runs = rows.filter((row) => row.class_id !== null);
   return {
     requeued: runs.length,

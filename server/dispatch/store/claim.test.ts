@@ -1,4 +1,4 @@
-import { openRows, type Life, type Rows } from '@muster/testing/rows';
+import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks } from '../../tasks/store/submit.ts';
 import { cancelTask } from '../../tasks/store/transitions.ts';
@@ -9,10 +9,7 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
   beforeAll(async () => {
     it = await openRows(major);
   });
-  afterEach(async () => {
-    await it.audit();
-    await it.clear();
-  });
+  afterEach(() => it.finish());
   afterAll(() => it.close());
 
   const claim = async (claims: (Life & { want: number })[], capabilities = ['echo']) =>
@@ -26,7 +23,12 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
     new Date((await it.clock.now()).getTime() - minutes * 60_000).toISOString();
 
   test('a run is told with all it takes, and the task is assigned', async () => {
-    const [id] = await it.submit({ input_data: '{"a": "ü\\"\\\\"}', timeout_seconds: 9, traceparent: '00-ab', task_type: 'type' });
+    const [id] = await it.submit({
+      input_data: '{"a": "ü\\"\\\\"}',
+      timeout_seconds: 9,
+      traceparent: '00-ab',
+      task_type: 'type',
+    });
     const [run] = await claimAll();
     expect(run).toEqual({
       fence: expect.any(Number),
@@ -44,7 +46,7 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
 
   describe('the order of the queue', () => {
     test('priority 10 goes before 1, and between equals the older', async () => {
-      const ids = [];
+      const ids: string[] = [];
       for (const priority of [1, 10, 5, 10]) ids.push(...(await it.submit({ priority })));
       expect((await claimAll()).map((run) => ids.indexOf(run.task_id))).toEqual([1, 3, 2, 0]);
     });
@@ -131,8 +133,15 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
   });
 
   test('classes with work are found, whichever are asked for', async () => {
-    await it.submit({}, {}, { capability_required: 'other' }, { capability_required: 'late', run_at: '2999-01-01T00:00:00Z' });
-    const [echo, other, late, none] = await Promise.all(['echo', 'other', 'late', 'none'].map((name) => it.classOf(name)));
+    await it.submit(
+      {},
+      {},
+      { capability_required: 'other' },
+      { capability_required: 'late', run_at: '2999-01-01T00:00:00Z' },
+    );
+    const [echo, other, late, none] = await Promise.all(
+      ['echo', 'other', 'late', 'none'].map((name) => it.classOf(name)),
+    );
     expect(await findReadyClasses(it.db.hot, [late!, echo!, none!, other!])).toEqual([echo, other]);
     expect(await findReadyClasses(it.db.hot, [])).toEqual([]);
   });

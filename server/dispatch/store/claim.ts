@@ -127,6 +127,16 @@ export async function listHeldRuns(hot: Sql, agentId: string): Promise<ClaimedRu
   return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
 }
 
+/** How many of these runs the agent does hold. */
+export async function countHeldRuns(hot: Sql, agentId: string, fences: readonly number[]): Promise<number> {
+  const rows = await hot.unsafe<{ held: number }[]>(
+    'select count(*)::int as held from leases where fence = any($1::text::bigint[]) and agent_id = $2',
+    [arrayLiteral(fences), agentId],
+    { prepare: true },
+  );
+  return rows[0]?.held ?? 0;
+}
+
 /** Which of these classes have work waiting. */
 export async function findReadyClasses(hot: Sql, classIds: readonly number[]): Promise<number[]> {
   const rows = await hot.unsafe<{ class_id: string }[]>(

@@ -94,20 +94,23 @@ export interface RunNote {
 }
 
 /** Notes starts and progress on the leases their agents hold. Answers those it found, and whether each was asked to be cancelled. */
-export async function noteRuns(hot: Sql, notes: readonly RunNote[]): Promise<Map<number, { cancel: boolean }>> {
+export async function noteRuns(
+  hot: Sql,
+  notes: readonly RunNote[],
+): Promise<Map<number, { agent_id: string; cancel: boolean }>> {
   const column = (name: keyof RunNote) => arrayLiteral(notes.map((note) => note[name]));
-  const rows = await hot.unsafe<{ fence: string; cancel: boolean }[]>(
+  const rows = await hot.unsafe<{ fence: string; agent_id: string; cancel: boolean }[]>(
     `with clock as materialized (select muster_now() as now),
      x as materialized (
        select * from unnest($1::text::text[], $2::text::bigint[], $3::text::boolean[], $4::text::text[]) as x(agent_id, fence, started, progress)
      )
      update leases l set
-       started_at = coalesce(l.started_at, case when (select started from x where x.fence = l.fence) then (select now from clock) end),
-       progress = coalesce(l.progress, '{}') || coalesce((select progress from x where x.fence = l.fence)::jsonb, '{}')
+       started_at = coalesce(l.started_at, case when (select started from x where x.fence = l.fence and x.agent_id = l.agent_id) then (select now from clock) end),
+       progress = coalesce(l.progress, '{}') || coalesce((select progress from x where x.fence = l.fence and x.agent_id = l.agent_id)::jsonb, '{}')
      where l.fence = any($2::text::bigint[]) and ((l.fence, l.agent_id) in (select fence, agent_id from x)) is true
-     returning l.fence, l.cancel_requested_at is not null as cancel`,
+     returning l.fence, l.agent_id, l.cancel_requested_at is not null as cancel`,
     [column('agent_id'), column('fence'), column('started'), column('progress')],
     { prepare: true },
   );
-  return new Map(rows.map((row) => [Number(row.fence), { cancel: row.cancel }]));
+  return new Map(rows.map(({ fence, ...row }) => [Number(fence), row]));
 }

@@ -1,7 +1,7 @@
-import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, RETRY_POLICIES, type RetryPolicy } from '@muster/shared/backoff';
 import { runIdOf } from '@muster/shared/ids';
 import type { Outcome } from '@muster/shared/lifecycle';
+import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks, type NewTask } from '../../tasks/store/submit.ts';
 import { cancelTask, promoteTasks } from '../../tasks/store/transitions.ts';
@@ -9,17 +9,22 @@ import { createReporter, reportResult } from '../report.ts';
 import { claimTasks } from './claim.ts';
 import { applyResults, findEndedRuns, type NewResult } from './results.ts';
 
-const quiet = { ready() {}, onReady() {}, cancelled() {}, onCancelled() {}, setPeers() {}, async start() {}, async stop() {} };
+const quiet = {
+  ready() {},
+  onReady() {},
+  cancelled() {},
+  onCancelled() {},
+  setPeers() {},
+  async start() {},
+  async stop() {},
+};
 
 describe.each([18, 15] as const)('results on Postgres %i', (major) => {
   let it: Rows;
   beforeAll(async () => {
     it = await openRows(major);
   });
-  afterEach(async () => {
-    await it.audit();
-    await it.clear();
-  });
+  afterEach(() => it.finish());
   afterAll(() => it.close());
 
   const lease = async (agent: Life, seed: Partial<NewTask> = {}) => {
@@ -32,7 +37,8 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const fault = status === 'FAILED' || status === 'TIMED_OUT' ? 'agent' : null;
     return { agent_id: agent.agent_id, fence, status, fault, retryable: true, result_data: null, error: null, ...over };
   };
-  const rowsOf = (taskId: string) => it.sql`select status, final, fault, attempt, result_data, error from runs where task_id = ${taskId}`;
+  const rowsOf = (taskId: string) =>
+    it.sql`select status, final, fault, attempt, result_data, error from runs where task_id = ${taskId}`;
   const trustOf = ({ agent_id }: Life) =>
     it.sql`select completed, failed, timed_out, lost, fold_seq::int from trust where agent_id = ${agent_id}`;
 
@@ -40,7 +46,10 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const agent = await it.agent();
     const { task_id, fence } = await lease(agent);
     const applied = await applyResults(it.db.hot, [result(agent, fence, { result_data: '{"n": "ü\\\\,\\""}' })]);
-    expect(applied).toEqual([{ fence, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') }]);
+    const { agent_id } = agent;
+    expect(applied).toEqual([
+      { fence, agent_id, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
+    ]);
     expect(await it.status(task_id)).toBe('COMPLETED');
     expect(await rowsOf(task_id)).toMatchObject([{ status: 'COMPLETED', final: true, result_data: { n: 'ü\\,"' } }]);
     expect(await trustOf(agent)).toEqual([{ completed: 1, failed: 0, timed_out: 0, lost: 0, fold_seq: 1 }]);
@@ -52,7 +61,14 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     ['a failure is tried again later', {}, { status: 'FAILED' }, 'delayed', 'PENDING', [{ failed: 1 }]],
     ['so is a timeout', {}, { status: 'TIMED_OUT' }, 'delayed', 'PENDING', [{ timed_out: 1 }]],
     ['but not when it may not be', {}, { status: 'FAILED', retryable: false }, 'final', 'FAILED', [{ failed: 1 }]],
-    ['nor without a retry policy', { retry_policy: 'none' }, { status: 'TIMED_OUT' }, 'final', 'TIMED_OUT', [{ timed_out: 1 }]],
+    [
+      'nor without a retry policy',
+      { retry_policy: 'none' },
+      { status: 'TIMED_OUT' },
+      'final',
+      'TIMED_OUT',
+      [{ timed_out: 1 }],
+    ],
     ['nor out of retries', { max_retries: 0 }, { status: 'FAILED' }, 'final', 'FAILED', [{ failed: 1 }]],
     ["a failure by the task's fault moves no trust", {}, { status: 'FAILED', fault: 'task' }, 'delayed', 'PENDING', []],
     ['what is returned is queued at once, blameless', {}, { status: 'RETURNED' }, 'ready', 'PENDING', []],
@@ -97,7 +113,10 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const failures = [...Array(24).keys(), 31, 300, 30_000];
       const held = await Promise.all(failures.map(() => lease(agent, { retry_policy: policy, max_retries: 32_000 })));
       await it.sql`update leases l set failures = f.n from unnest(${held.map((run) => run.fence)}::bigint[], ${failures}::int[]) f(fence, n) where l.fence = f.fence`;
-      await applyResults(it.db.hot, held.map(({ fence }) => result(agent, fence, { status: 'FAILED' })).sort((a, b) => a.fence - b.fence));
+      await applyResults(
+        it.db.hot,
+        held.map(({ fence }) => result(agent, fence, { status: 'FAILED' })).sort((a, b) => a.fence - b.fence),
+      );
       const waits = await it.sql<{ failures: number; ms: number }[]>`
         select d.failures, extract(epoch from d.run_at - r.finished_at)::float8 * 1000 as ms from delayed d join runs r using (task_id)`;
       expect(waits).toHaveLength(failures.length);
@@ -113,10 +132,13 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
 
   describe('the fence', () => {
     test.each([
-      ['of another agent', async (agent: Life, fence: number) => result(await it.agent(), fence)],
+      ['of another agent', async (_: Life, fence: number) => result(await it.agent(), fence)],
       ['that was never drawn', async (agent: Life, fence: number) => result(agent, fence + 1_000)],
       ['zero', async (agent: Life) => result(agent, 0)],
-      ['of an agent that does not exist', async (_: Life, fence: number) => result({ agent_id: 'agent_none', boot_id: '' }, fence)],
+      [
+        'of an agent that does not exist',
+        async (_: Life, fence: number) => result({ agent_id: 'agent_none', boot_id: '' }, fence),
+      ],
     ])('%s changes nothing', async (_, wrong) => {
       const agent = await it.agent();
       const { task_id, fence } = await lease(agent);
@@ -131,7 +153,9 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const { fence } = await lease(agent);
       const other = it.openMore();
       const pools = [it.db.hot, other.hot];
-      const all = await Promise.all(Array.from({ length: 16 }, (_, n) => applyResults(pools[n % 2]!, [result(agent, fence)])));
+      const all = await Promise.all(
+        Array.from({ length: 16 }, (_, n) => applyResults(pools[n % 2]!, [result(agent, fence)])),
+      );
       expect(all.flat()).toHaveLength(1);
       expect(await findEndedRuns(it.db.hot, [fence, fence + 1])).toEqual(
         new Map([[fence, { fence: String(fence), agent_id: agent.agent_id, status: 'COMPLETED', fault: null }]]),
@@ -141,26 +165,32 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
   });
 
   describe('what the agent is told', () => {
-    const report = (agent: Life, fence: number, outcome: Outcome) => ({ run_id: runIdOf(fence), fence, outcome });
+    const report = (fence: number, outcome: Outcome) => ({ run_id: runIdOf(fence), fence, outcome });
     const reporter = () => createReporter({ db: it.db, notifier: quiet });
 
     test('the same result twice in one batch counts once; both are told the same task', async () => {
       const agent = await it.agent();
       const { fence } = await lease(agent);
-      const said = report(agent, fence, 'COMPLETED');
+      const said = report(fence, 'COMPLETED');
       expect(await reporter().report(agent.agent_id, [said, said, said])).toEqual([
         { applied: true, task_status: 'COMPLETED' },
         { applied: false },
         { applied: false },
       ]);
-      expect(await reportResult({ db: it.db, reporter: reporter() }, agent.agent_id, said)).toEqual({ applied: false, task_status: 'COMPLETED' });
+      expect(await reportResult({ db: it.db, reporter: reporter() }, agent.agent_id, said)).toEqual({
+        applied: false,
+        task_status: 'COMPLETED',
+      });
     });
 
     test('a contradiction is stale, and the first word stands', async () => {
       const agent = await it.agent();
       const { fence, task_id } = await lease(agent, { max_retries: 0 });
-      const verdicts = await reporter().report(agent.agent_id, [report(agent, fence, 'FAILED'), report(agent, fence, 'COMPLETED')]);
-      expect(verdicts).toEqual([{ applied: true, task_status: 'FAILED' }, { applied: false, code: 'stale-lease' }]);
+      const verdicts = await reporter().report(agent.agent_id, [report(fence, 'FAILED'), report(fence, 'COMPLETED')]);
+      expect(verdicts).toEqual([
+        { applied: true, task_status: 'FAILED' },
+        { applied: false, code: 'stale-lease' },
+      ]);
       expect(await it.status(task_id)).toBe('FAILED');
     });
 
@@ -169,7 +199,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const one = reporter();
       for (const thiefFirst of [true, false]) {
         const { fence } = await lease(owner);
-        const said = report(owner, fence, 'COMPLETED');
+        const said = report(fence, 'COMPLETED');
         const order = thiefFirst ? [thief, owner] : [owner, thief];
         const verdicts = await Promise.all(order.map((agent) => one.report(agent.agent_id, [said])));
         const by = new Map(order.map((agent, n) => [agent, verdicts[n]![0]]));
@@ -183,7 +213,9 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const [one, two] = [await lease(agent), await lease(agent)];
       const said = { run_id: runIdOf(one.fence), fence: two.fence, outcome: 'COMPLETED' as const };
       expect(await reporter().report(agent.agent_id, [said])).toEqual([{ applied: false, code: 'stale-lease' }]);
-      await expect(reportResult({ db: it.db, reporter: reporter() }, agent.agent_id, said)).rejects.toMatchObject({ code: 'stale-lease' });
+      await expect(reportResult({ db: it.db, reporter: reporter() }, agent.agent_id, said)).rejects.toMatchObject({
+        code: 'stale-lease',
+      });
     });
 
     test.each([
@@ -193,7 +225,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const agent = await it.agent();
       const { fence, task_id } = await lease(agent);
       await cancelTask(it.sql, task_id, null);
-      const said = report(agent, fence, outcome);
+      const said = report(fence, outcome);
       expect(await reporter().report(agent.agent_id, [said])).toEqual([first]);
       expect(await reporter().report(agent.agent_id, [said])).toEqual([again]);
       expect(await it.status(task_id)).toBe('CANCELLED');
@@ -206,11 +238,15 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const one = reporter();
       const answers = await Promise.allSettled(
         runs.map(({ fence }, n) =>
-          one.report(agent.agent_id, [{ ...report(agent, fence, 'COMPLETED'), result_data: n === 1 ? '\0' : n }]),
+          one.report(agent.agent_id, [{ ...report(fence, 'COMPLETED'), result_data: n === 1 ? '\0' : n }]),
         ),
       );
       expect(answers.map((answer) => answer.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);
-      expect(await Promise.all(runs.map((run) => it.status(run.task_id)))).toEqual(['COMPLETED', 'ASSIGNED', 'COMPLETED']);
+      expect(await Promise.all(runs.map((run) => it.status(run.task_id)))).toEqual([
+        'COMPLETED',
+        'ASSIGNED',
+        'COMPLETED',
+      ]);
     });
   });
 });

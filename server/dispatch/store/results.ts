@@ -14,6 +14,7 @@ export interface NewResult {
 
 export interface AppliedResult {
   fence: number;
+  agent_id: string;
   next: 'final' | 'ready' | 'delayed' | 'none';
   run_status: string;
   class_id: number;
@@ -46,11 +47,11 @@ ended as materialized (
 ),
 ${END_RUNS},
 ${RELEASE_SLOTS}
-select fence, next, run_status, class_id from judged`;
+select fence, agent_id, next, run_status, class_id from judged`;
 
 export async function applyResults(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
   const column = <K extends keyof NewResult>(name: K) => arrayLiteral(results.map((result) => result[name]));
-  const rows = await hot.unsafe<{ fence: string; next: AppliedResult['next']; run_status: string; class_id: string }[]>(
+  const rows = await hot.unsafe<(Omit<AppliedResult, 'fence' | 'class_id'> & { fence: string; class_id: string })[]>(
     APPLY,
     [
       column('agent_id'),

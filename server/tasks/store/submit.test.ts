@@ -7,10 +7,7 @@ describe.each([18, 15] as const)('submitting on Postgres %i', (major) => {
   beforeAll(async () => {
     it = await openRows(major);
   });
-  afterEach(async () => {
-    await it.audit();
-    await it.clear();
-  });
+  afterEach(() => it.finish());
   afterAll(() => it.close());
 
   /** Where the tasks of a batch went, by position. */
@@ -79,6 +76,12 @@ describe.each([18, 15] as const)('submitting on Postgres %i', (major) => {
     expect(again.places).toEqual(['ready']);
     await it.sql`update agents set slots = 1 where agent_id = ${one.agent_id}`;
     expect((await insert(one)).places).toEqual(['ready']);
+  });
+
+  test('of two lives of one agent in one batch, the current one is given its tasks', async () => {
+    const agent = await it.agent({ slots: 2 });
+    const { places } = await insert({ ...agent, boot_id: 'boot_old' }, agent, agent);
+    expect(places).toEqual(['ready', agent.agent_id, agent.agent_id]);
   });
 
   test.each([

@@ -81,7 +81,7 @@ inserted as (
     max_retries, retry_policy, tags::text[], metadata::jsonb, schedule_id, traceparent, run_at, expires_at, now from y
 ),
 willing as materialized (
-  select a.agent_id, least(g.want, a.slots - a.slots_used) as n
+  select a.agent_id, g.boot_id, least(g.want, a.slots - a.slots_used) as n
   from (select agent_id, boot_id, count(*) as want from y where agent_id is not null and due group by 1, 2 order by 1) g
   cross join lateral (select agent_id, slots, slots_used from agents
     where agents.agent_id = g.agent_id and agents.boot_id = g.boot_id and mode = 'OPEN' for no key update) a
@@ -89,8 +89,8 @@ willing as materialized (
 ),
 handed as materialized (
   select z.*, nextval('fence_seq') as fence
-  from (select y.*, row_number() over (partition by agent_id order by ord) as k from y where agent_id is not null and due) z
-  join willing w on w.agent_id = z.agent_id where z.k <= w.n
+  from (select y.*, row_number() over (partition by agent_id, boot_id order by ord) as k from y where agent_id is not null and due) z
+  join willing w on w.agent_id = z.agent_id and w.boot_id = z.boot_id where z.k <= w.n
 ),
 leased as (
   insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds)

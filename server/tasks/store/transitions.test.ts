@@ -11,10 +11,7 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
   beforeAll(async () => {
     it = await openRows(major);
   });
-  afterEach(async () => {
-    await it.audit();
-    await it.clear();
-  });
+  afterEach(() => it.finish());
   afterAll(() => it.close());
 
   /** Takes the only ready task. */

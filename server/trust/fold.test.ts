@@ -1,0 +1,158 @@
+import { openRows, type Rows } from '@muster/testing/rows';
+import fc from 'fast-check';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { applyResults, type NewResult } from '../dispatch/store/results.ts';
+import type { Ctx } from '../platform/ctx.ts';
+import { insertTasks } from '../tasks/store/submit.ts';
+import { getLeaderboard, getTrust, getTrustHistory, withOutcome } from './read.ts';
+import { confidence, type Evidence, trustScore } from './score.ts';
+
+const NOTHING: Evidence = { dependable: 0, undependable: 0 };
+/** What an agent may say, and what it does to trust. */
+const WORDS = [
+  { status: 'COMPLETED', fault: null, counts: true },
+  { status: 'FAILED', fault: 'agent', counts: true },
+  { status: 'FAILED', fault: 'task', counts: false },
+  { status: 'TIMED_OUT', fault: 'agent', counts: true },
+  { status: 'RETURNED', fault: null, counts: false },
+] as const;
+const words = fc.array(
+  fc.record({ word: fc.constantFrom(...WORDS), who: fc.nat(1), capability: fc.constantFrom('echo', 'other') }),
+  {
+    minLength: 1,
+    maxLength: 60,
+  },
+);
+const cuts = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 60, maxLength: 60 });
+
+describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
+  let it: Rows;
+  let ctx: Ctx;
+  beforeAll(async () => {
+    it = await openRows(major);
+    ctx = { db: it.db } as Ctx;
+  });
+  afterEach(() => it.finish());
+  afterAll(() => it.close());
+
+  const history = (agent_id: string, query: { capability?: string; limit?: number; cursor?: string } = {}) =>
+    getTrustHistory(ctx, { params: { agent_id }, query: { limit: 100, ...query }, body: undefined } as Parameters<
+      typeof getTrustHistory
+    >[1]);
+
+  /** Two agents say these words of as many runs; `sizes` cuts them into batches. */
+  const say = async (said: { word: (typeof WORDS)[number]; who: number; capability: string }[], sizes: number[]) => {
+    const agents = [await it.agent({ slots: 100 }), await it.agent({ slots: 100 })];
+    const tasks = await Promise.all(
+      said.map(({ who, capability }) => it.task({ ...agents[who]!, capability_required: capability })),
+    );
+    const { fences } = await insertTasks(it.db.hot, tasks);
+    const results: NewResult[] = said.map(({ word: { status, fault }, who }, n) => ({
+      agent_id: agents[who]!.agent_id,
+      fence: fences.get(n)!,
+      status,
+      fault,
+      retryable: false,
+      result_data: null,
+      error: null,
+    }));
+    for (let from = 0, n = 0; from < results.length; from += sizes[n]!, n += 1)
+      await applyResults(it.db.hot, results.slice(from, from + sizes[n]!));
+    return agents.map((agent) => agent.agent_id);
+  };
+
+  test('the fold in SQL, batch by batch, is the fold one by one; so are the history and a replay of the runs', async () => {
+    await fc.assert(
+      fc.asyncProperty(words, cuts, async (said, sizes) => {
+        const ids = await say(said, sizes);
+        for (const [who, agent_id] of ids.entries())
+          for (const capability of ['echo', 'other']) {
+            const mine = said.filter((it) => it.who === who && it.capability === capability && it.word.counts);
+            let evidence = NOTHING;
+            const effects = mine.map(({ word }) => {
+              const before = trustScore(evidence);
+              evidence = withOutcome(evidence, word.status === 'COMPLETED');
+              return { outcome: word.status, before, after: trustScore(evidence) };
+            });
+            const [row] = await it.sql`select * from trust where agent_id = ${agent_id} and capability = ${capability}`;
+            expect(row?.dependable ?? 0).toBeCloseTo(evidence.dependable, 12);
+            expect(row?.undependable ?? 0).toBeCloseTo(evidence.undependable, 12);
+            const replayed = await it.sql`
+              select status = 'COMPLETED' as completed from runs where agent_id = ${agent_id} and capability = ${capability} and fold_seq is not null order by fold_seq`;
+            const again = replayed.reduce((so, it) => withOutcome(so, it.completed), NOTHING);
+            expect(again.dependable).toBeCloseTo(evidence.dependable, 12);
+            expect(again.undependable).toBeCloseTo(evidence.undependable, 12);
+            const { data } = await history(agent_id, { capability });
+            const told = data.map((it) => ({
+              outcome: it.outcome,
+              before: it.trust_score_before,
+              after: it.trust_score_after,
+            }));
+            // Runs of one batch end in one moment; the history tells those by their fence, which here is their order too.
+            expect(told.length).toBe(effects.length);
+            for (const [n, effect] of effects.toReversed().entries()) {
+              expect(told[n]!.outcome).toBe(effect.outcome);
+              expect(told[n]!.before).toBeCloseTo(effect.before, 12);
+              expect(told[n]!.after).toBeCloseTo(effect.after, 12);
+            }
+          }
+        await it.finish();
+      }),
+      { numRuns: 25, seed: 1 },
+    );
+  });
+
+  test('the pages of a history join without a gap', async () => {
+    const said = Array.from({ length: 23 }, (_, n) => ({
+      word: WORDS[n % 2]!,
+      who: 0,
+      capability: n % 3 ? 'echo' : 'other',
+    }));
+    const [agent_id] = await say(said, Array(23).fill(5));
+    const whole = (await history(agent_id!)).data;
+    const paged = [];
+    for (let cursor: string | undefined, n = 0; n < 10; n += 1) {
+      const page = await history(agent_id!, { limit: 4, ...(cursor ? { cursor } : {}) });
+      paged.push(...page.data);
+      if (!page.next_cursor) break;
+      cursor = page.next_cursor;
+    }
+    expect(whole).toHaveLength(23);
+    expect(paged).toEqual(whole);
+  });
+
+  test('what nobody knows anything of is 0.5; evidence moves the score its way and makes it surer', async () => {
+    const [agent_id, idle] = await say(
+      [
+        { word: WORDS[0]!, who: 0, capability: 'echo' },
+        { word: WORDS[1]!, who: 0, capability: 'other' },
+      ],
+      [2, 2],
+    );
+    expect(await getTrust(ctx, idle!)).toMatchObject({ trust_score: 0.5, standing: 'NEWCOMER', capabilities: [] });
+    const { capabilities, trust_score } = await getTrust(ctx, agent_id!);
+    expect(capabilities.map((it) => [it.capability, it.trust_score, it.integrity])).toEqual([
+      ['echo', 2 / 3, 1],
+      ['other', 1 / 3, 1],
+    ]);
+    expect(trust_score).toBe(0.5);
+    await expect(getTrust(ctx, 'agent_none')).rejects.toMatchObject({ code: 'not-found' });
+    const sure = [0, 1, 5, 50, 500].map((dependable) => confidence({ dependable, undependable: 0 }));
+    expect(sure).toEqual([...sure].sort((a, b) => a - b));
+    expect(sure[0]).toBeCloseTo(0.1, 6);
+  });
+
+  test('the leaderboard has the best first, and those with enough runs only', async () => {
+    const [good, bad] = await say(
+      [0, 0, 1, 1, 1].map((who) => ({ word: WORDS[who]!, who, capability: 'echo' })),
+      [5],
+    );
+    const board = async (min_runs: number, capability?: string) => {
+      const input = { params: {}, body: undefined, query: { min_runs, limit: 10, capability } };
+      return (await getLeaderboard(ctx, input as Parameters<typeof getLeaderboard>[1])).data.map((row) => row.agent_id);
+    };
+    expect(await board(0)).toEqual([good, bad]);
+    expect(await board(3)).toEqual([bad]);
+    expect(await board(0, 'other')).toEqual([]);
+  });
+});

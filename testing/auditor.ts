@@ -1,0 +1,72 @@
+import type { Sql } from 'postgres';
+
+/** What must hold between the rows of the network whenever nothing is under way: name -> the rows that contradict it. */
+const INVARIANTS: Record<string, string> = {
+  'slots_used counts the leases of the agent': `
+    select a.agent_id, a.slots_used, count(l.fence) as leases from agents a left join leases l using (agent_id)
+    group by a.agent_id having a.slots_used <> count(l.fence)`,
+  'a lease has an agent and a task': `
+    select l.fence, l.agent_id, l.task_id from leases l left join agents a using (agent_id) left join tasks t using (task_id)
+    where a.agent_id is null or t.task_id is null`,
+  'a task that has not ended is in one place, one that has in none': `
+    with places as (
+      select task_id, replica, 'ready' as place from ready union all select task_id, replica, 'delayed' from delayed
+      union all select task_id, replica, 'leases' from leases where cancel_requested_at is null)
+    select coalesce(t.task_id, p.task_id) as task_id, t.closed_status, array_agg(p.place) as places from tasks t full join places p using (task_id)
+    group by t.task_id, p.task_id, t.closed_status
+    having count(p.place) <> case when t.task_id is null or t.closed_status is not null
+      or exists (select from runs r where r.task_id = t.task_id and r.final and r.fence > t.reset_fence) then 0 else 1 end`,
+  'what waits, waits with the class and the rank of its task': `
+    select q.task_id from (select task_id, class_id, rank from ready union all select task_id, class_id, rank from delayed) q
+    join tasks t using (task_id) where (q.class_id, q.rank) is distinct from (t.class_id, t.rank)`,
+  'a run to be stopped is of a cancelled task': `
+    select l.fence, t.closed_status from leases l join tasks t using (task_id)
+    where l.cancel_requested_at is not null and t.closed_status is distinct from 'CANCELLED'`,
+  'a task ends by one run or by a word, once': `
+    select t.task_id, t.closed_status, count(*) as final_runs from tasks t join runs r on r.task_id = t.task_id and r.final and r.fence > t.reset_fence
+    group by t.task_id having count(*) + (t.closed_status is not null)::int > 1`,
+  'only an end that says so is final': `
+    select fence, status from runs where final and status in ('CANCELLED', 'RETURNED') or status = 'COMPLETED' and not final`,
+  'a run has a task and an agent, and is not live too': `
+    select r.fence from runs r left join agents a using (agent_id) left join tasks t using (task_id) left join leases l on l.fence = r.fence
+    where a.agent_id is null or t.task_id is null or l.fence is not null`,
+  'attempts count from one': `
+    select task_id, attempts from (
+      select t.task_id, array_agg(r.attempt order by r.fence) as attempts from tasks t
+      join (select task_id, fence, attempt from runs union all select task_id, fence, attempt from leases) r
+        on r.task_id = t.task_id and r.fence > t.reset_fence group by t.task_id
+    ) a where attempts <> array(select generate_series(1, cardinality(attempts)))`,
+  'trust counts the runs that were folded': `
+    select agent_id, capability, t.fold_seq, r.n from trust t full join (
+      select agent_id, capability, count(fold_seq) as n, count(fold_seq) filter (where status = 'COMPLETED') as completed, count(fold_seq) filter (where status = 'FAILED') as failed,
+        count(fold_seq) filter (where status = 'TIMED_OUT') as timed_out, count(fold_seq) filter (where status = 'LOST') as lost
+      from runs where fold_seq is not null group by 1, 2
+    ) r using (agent_id, capability)
+    where (t.fold_seq, t.completed, t.failed, t.timed_out, t.lost) is distinct from (r.n, r.completed, r.failed, r.timed_out, r.lost)`,
+  'fold_seq counts from one': `
+    select * from (select agent_id, capability, array_agg(fold_seq order by fold_seq) as seqs from runs where fold_seq is not null group by 1, 2) f
+    where seqs <> array(select generate_series(1::bigint, cardinality(seqs)))`,
+  'a run is told when it begins and when it ends, once': `
+    with told as (select fence, kind, count(*) as n from events e, unnest(e.fences) as fence group by 1, 2),
+    lived as (select fence, true as ended from runs union all select fence, false from leases)
+    select fence, a.n as assigned, f.n as finished from lived
+    full join (select * from told where kind = 'run.assigned') a using (fence) full join (select * from told where kind = 'run.finished') f using (fence)
+    where ended is null or a.n is distinct from 1 or f.n is distinct from case when ended then 1 end`,
+  'a task is told when it comes to be, once': `
+    select t.task_id, count(e) as events from tasks t left join (
+      select unnest(subject_ids) as task_id, kind as e from events where kind = 'task.created'
+      union all select d ->> 'task_id', kind from events, jsonb_array_elements(detail) d where kind = 'schedule.fired'
+    ) e using (task_id) group by 1 having count(e) <> 1`,
+};
+
+/** Throws where rows contradict each other; say it when no statement is under way. */
+export async function auditRows(sql: Sql): Promise<void> {
+  // One statement, so that all look at the same moment.
+  const parts = Object.entries(INVARIANTS).map(
+    ([name, query]) =>
+      `select '${name}' as invariant, (select jsonb_agg(v) from (select * from (${query}) q limit 5) v) as found`,
+  );
+  const rows = await sql.unsafe(`select * from (${parts.join('\nunion all\n')}) a where found is not null`);
+  if (rows.length === 0) return;
+  throw new Error(rows.map((row) => `not so: ${row.invariant}: ${JSON.stringify(row.found)}`).join('\n'));
+}
