@@ -1,10 +1,11 @@
 import { readdirSync, statSync } from 'node:fs';
-import { chmod } from 'node:fs/promises';
+import { chmod, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { assertionClaims, registrationClaims } from '@muster/shared/contract/agents';
-import { EmbeddedJWK, importJWK, type JWK, jwtVerify } from 'jose';
+import { decodeJwt, EmbeddedJWK, importJWK, type JWK, jwtVerify } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { TaskError } from './handler.ts';
+import type { FakeCoordinator } from './testing/fake-coordinator.ts';
 import { aCoordinator, aFolder, anAgent, untilAborted } from './testing/harness.ts';
 
 describe('identity', () => {
@@ -84,6 +85,27 @@ describe('identity', () => {
     );
     await anAgent(coordinator).start();
     await coordinator.until('poll', ({ authorization }) => authorization === 'Bearer token-2');
+  });
+
+  test('an access token that is not renewed because a newer life began ends this one', async () => {
+    const coordinator = await aCoordinator({ tokenLifeMs: 600, intervalMs: 100 });
+    coordinator.on('token', () => ({ status: 409, code: 'stale-lease' }));
+    const agent = anAgent(coordinator);
+    await agent.start();
+    expect(await agent.done).toBe('superseded');
+  });
+
+  test('an agent the coordinator calls revoked at its start asks whether it may register', async () => {
+    const coordinator = await aCoordinator();
+    const key_dir = aFolder();
+    const first = anAgent(coordinator, { key_dir });
+    await first.start();
+    await first.stop();
+    coordinator.on('token', () => ({ status: 401, code: 'token-revoked' }));
+    coordinator.on('register', () => ({ status: 401, code: 'token-revoked' }));
+    await expect(anAgent(coordinator, { key_dir }).start()).rejects.toMatchObject({ code: 'token-revoked' });
+    coordinator.off('register');
+    await anAgent(coordinator, { key_dir }).start();
   });
 
   test('an access token is renewed at two thirds of its life', async () => {
@@ -283,6 +305,45 @@ describe('runs', () => {
     expect(await reason).toBe('cancelled');
   });
 
+  test('are cancelled by a parked poll too, at once', async () => {
+    const coordinator = await aCoordinator({ intervalMs: 60_000 });
+    const { handler, reason, running } = untilAborted();
+    const agent = anAgent(coordinator, { slots: 2, handlers: { wait: handler } });
+    await agent.start();
+    const run = coordinator.hand('wait');
+    await running;
+    await coordinator.until('poll', ({ body }) => body.slots === 1);
+    coordinator.on('poll', ({ body }) => {
+      if (body.slots === 0) return undefined;
+      coordinator.off('poll');
+      return { runs: [], cancel: [run] };
+    });
+    // Whatever is handed out wakes the parked poll; the next one is told of the cancel.
+    coordinator.hand('unknown');
+    expect(await reason).toBe('cancelled');
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'CANCELLED' });
+    expect(agent.heard('beat').length).toBeLessThan(2);
+  });
+
+  test('of a full agent are cancelled by a poll that waits for nothing else, which does not keep it from more work', async () => {
+    const coordinator = await aCoordinator({ intervalMs: 60_000 });
+    const { handler, reason, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler, echo: () => 'back' } });
+    await agent.start();
+    const run = coordinator.hand('wait');
+    await running;
+    coordinator.on('poll', ({ body }) => {
+      if (body.slots > 0 || body.results) return undefined;
+      coordinator.off('poll');
+      return { runs: [], cancel: [run] };
+    });
+    const watch = await coordinator.until('poll', ({ body }) => body.slots === 0);
+    expect(watch.body).toEqual({ boot_id: expect.any(String), slots: 0, wait_ms: 20_000 });
+    expect(await reason).toBe('cancelled');
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'CANCELLED' });
+    expect(await coordinator.result(coordinator.hand('echo'))).toMatchObject({ result_data: 'back' });
+  });
+
   test('a run that lasts says that it has started', async () => {
     const coordinator = await aCoordinator();
     const { handler } = untilAborted();
@@ -368,6 +429,110 @@ describe('results', () => {
     await expect.poll(() => readdirSync(join(key_dir, 'outbox'))).toEqual([]);
   });
 
+  test('of an earlier life are delivered as that life before the new one begins', async () => {
+    const coordinator = await aCoordinator();
+    const { key_dir, run, bootId } = await anUndelivered(coordinator);
+    const kinds = () => coordinator.seen.map(({ kind, body }) => [kind, body.boot_id ?? bootOf(body.assertion)]);
+    const reborn = anAgent(coordinator, { key_dir });
+    await reborn.start();
+    const [, , [, newBootId] = []] = kinds();
+    expect(kinds().slice(0, 3)).toEqual([
+      ['token', bootId],
+      ['poll', bootId],
+      ['token', newBootId],
+    ]);
+    expect(newBootId).not.toBe(bootId);
+    expect(coordinator.of('poll')[0]!.body).toMatchObject({ slots: 0, wait_ms: 0, results: [{ run_id: run }] });
+    expect(reborn.heard('reported')).toEqual([{ run_id: run, outcome: 'COMPLETED', applied: true }]);
+    expect(JSON.parse(await readFile(join(key_dir, 'agent.json'), 'utf8')).boot_id).toBe(newBootId);
+    await expect.poll(() => readdirSync(join(key_dir, 'outbox'))).toEqual([]);
+  });
+
+  test.each([
+    { status: 409, code: 'stale-lease' },
+    { status: 401, code: 'invalid-token' },
+  ])('of an earlier life that is over ($code) are given up as the new one', async (problem) => {
+    const coordinator = await aCoordinator();
+    const { key_dir, run, bootId } = await anUndelivered(coordinator);
+    coordinator.on('token', ({ body }) => (bootOf(body.assertion) === bootId ? problem : undefined));
+    coordinator.on('poll', ({ body }) =>
+      body.results ? { results: [{ run_id: run, applied: false, code: 'stale-lease' }] } : undefined,
+    );
+    const reborn = anAgent(coordinator, { key_dir });
+    await reborn.start();
+    expect(await reborn.hears('reported')).toMatchObject({ run_id: run, applied: false, code: 'stale-lease' });
+    await expect.poll(() => readdirSync(join(key_dir, 'outbox'))).toEqual([]);
+    expect(coordinator.of('register')).toHaveLength(0);
+  });
+
+  test('of an earlier life wait for a coordinator that is not there yet', async () => {
+    const coordinator = await aCoordinator();
+    const { key_dir, run } = await anUndelivered(coordinator);
+    coordinator.on('token', () => ({ status: 503, code: 'overloaded' }));
+    const reborn = anAgent(coordinator, { key_dir });
+    const started = reborn.start();
+    await reborn.hears('unreachable');
+    coordinator.off('token');
+    await started;
+    expect(reborn.heard('reported')).toMatchObject([{ run_id: run, applied: true }]);
+  });
+
+  test('that are large go in several requests, none near the limit of a body', async () => {
+    const coordinator = await aCoordinator();
+    const gate: (() => void)[] = [];
+    const sizes = [300, 300, 300, 880, 20, 20];
+    const agent = anAgent(coordinator, {
+      slots: 6,
+      handlers: {
+        // Two bytes a character on the wire.
+        big: async ({ input_data }) => {
+          await new Promise<void>((go) => gate.push(go));
+          return 'é'.repeat((input_data as number) * 512);
+        },
+      },
+    });
+    await agent.start();
+    const runs = sizes.map((kilobytes) => coordinator.hand('big', kilobytes));
+    await expect.poll(() => gate.length).toBe(sizes.length);
+    for (const go of gate) go();
+    await Promise.all(runs.map((run) => coordinator.result(run)));
+    const bodies = coordinator.of('poll').filter(({ body }) => body.results);
+    expect(bodies.map(({ body }) => body.results.length).sort()).toEqual([1, 1, 2, 2]);
+    for (const { body } of bodies) expect(Buffer.byteLength(JSON.stringify(body))).toBeLessThan(1_000_000);
+  });
+
+  test('do not suffer from what stands between agent and coordinator', async () => {
+    const coordinator = await aCoordinator();
+    const agent = anAgent(coordinator);
+    await agent.start();
+    coordinator.on('poll', ({ body }) => (body.results ? { status: 404, code: '' } : undefined));
+    coordinator.on('heartbeat', () => ({ status: 404, code: '' }));
+    const run = coordinator.hand('echo', 'whole');
+    await agent.hears('unreachable');
+    await agent.hears('beat-failed');
+    coordinator.off('poll');
+    coordinator.off('heartbeat');
+    await agent.hears('reported');
+    const told = coordinator.of('poll').flatMap(({ body }) => body.results ?? []);
+    expect(told.every(({ run_id, outcome }) => run_id === run && outcome === 'COMPLETED')).toBe(true);
+    expect(coordinator.of('register')).toHaveLength(1);
+  });
+
+  test('whose message Postgres cannot keep are told without what it cannot', async () => {
+    const coordinator = await aCoordinator();
+    const it = () => {
+      throw new Error(`${'x'.repeat(9_999)}\u{1f600}`);
+    };
+    const nul = () => {
+      throw new Error('a\0b');
+    };
+    await anAgent(coordinator, { handlers: { it, nul } }).start();
+    const { error } = await coordinator.result(coordinator.hand('it'));
+    expect(error.message).toHaveLength(10_000);
+    expect(error.message.isWellFormed()).toBe(true);
+    expect((await coordinator.result(coordinator.hand('nul'))).error.message).toBe('a\ufffdb');
+  });
+
   test('the coordinator refuses fail their run without holding up the others', async () => {
     const coordinator = await aCoordinator();
     await anAgent(coordinator, { slots: 2 }).start();
@@ -383,6 +548,24 @@ describe('results', () => {
     await of(good!, 'COMPLETED');
   });
 });
+
+/** What an agent leaves behind that ended with a result it could not deliver; the coordinator is as new. */
+async function anUndelivered(coordinator: FakeCoordinator) {
+  const key_dir = aFolder();
+  const agent = anAgent(coordinator, { key_dir });
+  await agent.start();
+  coordinator.on('poll', ({ body }) => (body.results ? { status: 503, code: 'overloaded' } : undefined));
+  const run = coordinator.hand('echo', { kept: true });
+  await expect.poll(() => readdirSync(join(key_dir, 'outbox'))).toEqual([`${run}.json`]);
+  coordinator.on('heartbeat', () => ({ status: 409, code: 'stale-lease' }));
+  await agent.done;
+  coordinator.off('poll');
+  coordinator.off('heartbeat');
+  coordinator.seen.length = 0;
+  return { key_dir, run, bootId: agent.heard('started')[0]!.boot_id };
+}
+
+const bootOf = (assertion: string | undefined) => assertion && decodeJwt(assertion).boot_id;
 
 describe('the end', () => {
   test('stop gives its runs back and leaves', async () => {

@@ -13,7 +13,7 @@ import { Results } from './work/results.ts';
 import { GRACE_MS, runTask } from './work/task-run.ts';
 
 /** How long an agent that goes tries to deliver its last results, which are on disk otherwise. */
-const LAST_DELIVERY_MS = 15_000;
+const LAST_DELIVERY_MS = { drained: 15_000, stopped: 3_000 };
 const LEAVE_TIMEOUT_MS = 3_000;
 /** How long an agent that ends waits for handlers it has aborted. */
 const SETTLE_MS = 3_000;
@@ -63,6 +63,7 @@ class AgentLife {
   readonly #exchange: Exchange;
   #gone: string[] = [];
   #fenced = false;
+  #beatFailed = false;
   #reopening = false;
   #ending: Promise<void> | undefined;
   #ended = false;
@@ -88,6 +89,7 @@ class AgentLife {
       freeSlots: () => this.#runs.free,
       holding: () => this.#runs.ids,
       onRuns: (runs) => this.#take(runs),
+      onCancel: (runIds) => this.#cancel(runIds),
       onVerdict: (verdict, message) => this.#refused(verdict, message),
     });
   }
@@ -98,12 +100,12 @@ class AgentLife {
 
   async start(): Promise<void> {
     try {
-      await this.#connection.open();
+      await this.#results.restore();
+      await this.#connection.open((earlier) => this.#results.deliverAs(earlier, this.#connection.rest));
     } catch (error) {
       await this.#end('failed');
       throw error;
     }
-    await this.#results.restore();
     this.#events.emit('started', { agent_id: this.agentId!, boot_id: this.#connection.bootId });
     this.#exchange.wake();
   }
@@ -133,10 +135,13 @@ class AgentLife {
   }
 
   /** Sees every outcome on its way, delivered if it can be, and goes. */
-  async #leave(reason: EndReason): Promise<void> {
+  async #leave(reason: 'drained' | 'stopped'): Promise<void> {
     await Promise.race([this.#runs.reported(), this.done, aborted(this.#hurry.signal)]);
     this.#exchange.wake();
-    await Promise.race([this.#results.empty(), this.done, sleep(LAST_DELIVERY_MS, undefined, { ref: false })]);
+    if (this.#connection.connected) {
+      const enough = sleep(LAST_DELIVERY_MS[reason], undefined, { ref: false });
+      await Promise.race([this.#results.empty(), this.done, enough, aborted(this.#hurry.signal)]);
+    }
     await this.#results.keepAll();
     const boot_id = this.#connection.bootId;
     if (this.#connection.connected && !this.#ended) {
@@ -210,6 +215,7 @@ class AgentLife {
       case 'beat':
         return this.#beatGotThrough(report);
       case 'beat-failed':
+        this.#beatFailed = true;
         return this.#events.emit('beat-failed', { message: report.message });
       case 'fenced':
         this.#fenced = true;
@@ -226,10 +232,16 @@ class AgentLife {
     const { slots_free, runs, lease_ttl_ms } = beat;
     this.#events.emit('beat', { slots_free, runs, lease_ttl_ms });
     if (this.#fenced) this.#events.emit('recovered', {});
+    if (this.#beatFailed) this.#exchange.reachable();
     this.#fenced = false;
+    this.#beatFailed = false;
     for (const id of lost) this.#abortLive(id, 'lease-lost');
-    for (const id of cancel) this.#abortLive(id, 'cancelled');
+    this.#cancel(cancel);
     if (drain) void this.drain();
+  }
+
+  #cancel(runIds: string[]): void {
+    for (const id of runIds) this.#abortLive(id, 'cancelled');
   }
 
   /** Aborts a run unless its outcome is on its way: then the coordinator has the last word on that. */
@@ -270,4 +282,7 @@ class AgentLife {
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newId } from '@muster/shared/ids';
-import { AgentRefused, type Seat, type SeatReport, takeSeat } from './beat/seat.ts';
+import { type Seat, type SeatReport, takeSeat } from './beat/seat.ts';
+import { Session } from './beat/session.js';
 import type { EventSink } from './events.ts';
 import { registrationJwt } from './identity/jwt.js';
 import { type AgentKey, loadKey } from './identity/key-file.ts';
@@ -59,10 +60,15 @@ export class Connection {
     return this.#seat;
   }
 
-  /** Becomes the agent it was before, or registers. Waits for a coordinator that is not there yet. */
-  async open(): Promise<void> {
+  /**
+   * Becomes the agent it was before, or registers. Waits for a coordinator that is not there yet. `before` speaks as the
+   * earlier life first, while that still counts.
+   */
+  async open(before: (life: EarlierLife) => Promise<void>): Promise<void> {
     const key = await loadKey(this.#settings.keyDir);
     this.#registration = await loadRegistration(this.#settings.keyDir);
+    const earlier = this.#registration && this.#earlierLife(key, this.#registration);
+    if (earlier) await before(earlier);
     for (;;) {
       try {
         return await (this.#registration ? this.#resume(key, this.#registration) : this.#register(key));
@@ -95,17 +101,31 @@ export class Connection {
     await this.#transport.close();
   }
 
-  /** Waits before another attempt where that may help; an agent that is unknown goes on to register if it can. */
+  /** Waits after a failure before the coordinator is asked again. */
+  readonly rest = async (error: unknown): Promise<void> => {
+    if (this.#closed.signal.aborted) throw error;
+    const retryInMs = this.#pace.failed();
+    this.#emit('unreachable', { message: messageOf(error), retry_in_ms: retryInMs });
+    await sleep(retryInMs, undefined, { signal: this.#closed.signal });
+  };
+
+  /** Waits before another attempt where that may help; an agent that is not known goes on to register if it can. */
   async #passOrThrow(error: unknown): Promise<void> {
-    const verdict = error instanceof AgentRefused ? error.verdict : verdictOf(error);
+    const verdict = verdictOf(error);
     if (this.#closed.signal.aborted || error instanceof NotEnrolled) throw error;
-    if (verdict === 'unknown-agent' && this.#registration && this.#settings.enrollmentToken) {
-      this.#registration = undefined;
-    } else if (verdict === 'retry') {
-      const retryInMs = this.#pace.failed();
-      this.#emit('unreachable', { message: messageOf(error), retry_in_ms: retryInMs });
-      await sleep(retryInMs, undefined, { signal: this.#closed.signal });
-    } else throw error;
+    // A coordinator answers alike for an agent it revoked and one it never knew (another database, say): registering tells.
+    const mayRegister = verdict === 'unknown-agent' || verdict === 'revoked';
+    if (mayRegister && this.#registration && this.#settings.enrollmentToken) this.#registration = undefined;
+    else if (verdict === 'retry') await this.rest(error);
+    else throw error;
+  }
+
+  #earlierLife(key: AgentKey, { agent_id, boot_id }: Registration): EarlierLife | undefined {
+    if (!boot_id) return undefined;
+    const { url } = this.#settings;
+    const session = new Session({ url, agent_id, boot_id, private_jwk: key.privateJwk }, this.#transport);
+    const caller = { agentId: agent_id, token: () => session.token(), renew: (old: string) => session.renew(old) };
+    return { bootId: boot_id, coordinator: new Coordinator(url, this.#transport, caller) };
   }
 
   async #register(key: AgentKey): Promise<void> {
@@ -122,7 +142,7 @@ export class Connection {
       return register(url, this.#transport, jwt());
     });
     const { agent_id, access_token, access_token_expires_at, ...terms } = answer;
-    this.#registration = { agent_id, terms, announced: announcement };
+    this.#registration = { agent_id, boot_id: this.bootId, terms, announced: announcement };
     await saveRegistration(keyDir, this.#registration);
     this.#emit('registered', { agent_id });
     this.#seat = this.#sit(key, this.#registration, { access_token, access_token_expires_at });
@@ -134,7 +154,10 @@ export class Connection {
     await this.#seat.token().finally(() => {
       this.#resuming = false;
     });
-    await this.#announce(registration);
+    // Only now: a life the coordinator never heard of must not be taken for the earlier one.
+    this.#registration = { ...registration, boot_id: this.bootId };
+    await saveRegistration(this.#settings.keyDir, this.#registration);
+    await this.#announce(this.#registration);
   }
 
   /** Tells what changed since the last life: other handlers, slots, labels. A coordinator that refuses keeps what it knew. */
@@ -153,7 +176,7 @@ export class Connection {
     }
   }
 
-  #sit(key: AgentKey, { agent_id, terms }: Registration, session?: Session): Seat {
+  #sit(key: AgentKey, { agent_id, terms }: Registration, session?: Granted): Seat {
     const { url, ca, announcement } = this.#settings;
     const { heartbeat_interval_ms, lease_ttl_ms } = terms;
     const join = {
@@ -175,7 +198,13 @@ export class Connection {
 /** There is nothing to register with. */
 class NotEnrolled extends Error {}
 
-interface Session {
+/** The life before this one, as far as it can still speak. */
+export interface EarlierLife {
+  bootId: string;
+  coordinator: Coordinator;
+}
+
+interface Granted {
   access_token: string;
   access_token_expires_at: string;
 }

@@ -4,7 +4,7 @@ import { ConfigError, readConfig, USAGE } from './sample/config.ts';
 import { SAMPLE_HANDLERS } from './sample/handlers.ts';
 import { logLines } from './sample/log-lines.ts';
 
-/** The sample agent: starts, drains at the first signal, stops at the second. Its answer is the exit code. */
+/** The sample agent: starts, drains at the first signal, stops at the second or with its parent. Its answer is the exit code. */
 async function main(): Promise<number> {
   const config = readConfig(process.argv.slice(2), process.env);
   if (config === 'help') {
@@ -16,18 +16,34 @@ async function main(): Promise<number> {
     handlers: SAMPLE_HANDLERS,
     onEvent: logLines(config.logFormat, (line) => console.log(line)),
   });
-  let signals = 0;
+  let ending = false;
   const onSignal = (): void => {
-    signals += 1;
-    void (signals === 1 ? agent.drain() : agent.stop());
+    void (ending ? agent.stop() : agent.drain());
+    ending = true;
   };
   process.on('SIGTERM', onSignal);
   process.on('SIGINT', onSignal);
+  // Who read the log may be gone: no reason to break off the work.
+  process.stdout.on('error', () => undefined);
+  if (config.exitWithParent) {
+    onEnd(process.stdin, () => {
+      ending = true;
+      void agent.stop();
+    });
+  }
   await agent.start().catch((error) => {
-    if (signals === 0) throw error;
+    if (!ending) throw error;
   });
   const reason = await agent.done;
   return reason === 'drained' || reason === 'stopped' ? 0 : 1;
+}
+
+/** Calls back once a stream has ended, however. */
+function onEnd(stream: NodeJS.ReadStream, callback: () => void): void {
+  stream.on('error', () => undefined);
+  stream.once('close', callback);
+  stream.once('end', callback);
+  stream.resume();
 }
 
 main().then(

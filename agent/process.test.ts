@@ -107,6 +107,21 @@ describe('the sample agent', () => {
     for (const line of said.out.trim().split('\n')) expect(JSON.parse(line)).toHaveProperty('event');
   });
 
+  test('stops with its parent if told to', async () => {
+    const coordinator = await aCoordinator();
+    const { child, exit } = run('./main.ts', ['--url', coordinator.url, '--key-dir', aFolder(), '--exit-with-parent'], {
+      MUSTER_ENROLLMENT_TOKEN: 'enrol-me',
+    });
+    const id = coordinator.hand('sleep', { seconds: 60 });
+    await coordinator.until('heartbeat', ({ body }) => body.runs.length === 1);
+    // What the death of the parent does to both pipes.
+    child.stdout.destroy();
+    child.stdin.end();
+    expect(await coordinator.result(id)).toMatchObject({ outcome: 'RETURNED' });
+    expect(await exit).toBe(0);
+    expect(coordinator.of('leave')).toHaveLength(1);
+  });
+
   test.each([
     [['--slots', 'many'], /--slots is "many"; allowed: a whole number from 1 to 10000/],
     [['--url', 'ftp://x'], /--url is "ftp:\/\/x"; allowed: an http or https URL/],

@@ -14,6 +14,7 @@ CREATE TABLE "agents" (
 	"slots_used" integer DEFAULT 0 NOT NULL,
 	"mode" text DEFAULT 'OPEN' NOT NULL,
 	"boot_id" text collate "C" NOT NULL,
+	"left_at" timestamp (3) with time zone,
 	"enrollment_token_id" text collate "C" NOT NULL,
 	"created_at" timestamp (3) with time zone NOT NULL,
 	"updated_at" timestamp (3) with time zone NOT NULL,

@@ -63,7 +63,7 @@ async function open(
   await migrateDatabase(databaseUrl);
   const db = openDatabase(databaseUrl);
   opened.push(() => db.close());
-  const clock = createClock(db.admin);
+  const clock = createClock(db.loops);
   await clock.sync();
   const coordinatorId = newId('coord');
   const notifier = createNotifier(db, coordinatorId, log);
@@ -87,7 +87,7 @@ async function open(
   };
   // Before the first request: whether there was a gap, and what became due meanwhile.
   await loops[0]?.tick();
-  opened.push(() => leaveCluster(db.admin, coordinatorId));
+  opened.push(() => leaveCluster(db.loops, coordinatorId));
   const app = createApp({ edge, dispatch, submitter, draining: () => draining });
   const server = await listen(config, app.fetch);
   url = urlOf(config, server);

@@ -54,14 +54,11 @@ function searchOf(query: Record<string, unknown> = {}): string {
   return search.size ? `?${search}` : '';
 }
 
-/** What an answer that is not a success means. Answers that are no problem document (a proxy's page) count as `overloaded` from 500 up. */
+/** What an answer that is not a success means. One without a problem document comes from something in between (a proxy's page): try later. */
 async function problemOf(response: Response): Promise<ProblemError> {
   const problem = (await response.json().catch(() => undefined)) as Partial<Problem> | undefined;
   if (problem?.code && problem.code in PROBLEMS) {
     return new ProblemError(problem.code, problem.detail ?? '', problem.errors ? { errors: problem.errors } : {});
   }
-  return new ProblemError(
-    response.status >= 500 ? 'overloaded' : 'malformed-request',
-    `the answer was ${response.status} without a problem document`,
-  );
+  return new ProblemError('overloaded', `the answer was ${response.status} without a problem document`);
 }

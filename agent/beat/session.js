@@ -3,6 +3,7 @@ import { assertionJwt } from '../identity/jwt.js';
 
 /** @typedef {import('./messages.ts').Join} Join */
 /** @typedef {import('../protocol/transport.js').Transport} Transport */
+/** @typedef {Pick<Join, 'url' | 'agent_id' | 'boot_id' | 'private_jwk' | 'session'>} Assertable */
 
 const TIMEOUT_MS = 10_000;
 /** A token is renewed at this part of its life, so that a coordinator that is away for a while costs nothing. */
@@ -19,8 +20,9 @@ export class Refusal extends Error {
     this.ofAssertion = false;
   }
 
-  /** What the refusal says of the agent; undefined when it may pass. */
+  /** What the refusal says of the agent; undefined when it may pass, or does not come from the coordinator itself. */
   get verdict() {
+    if (!this.code) return undefined;
     if (this.code === 'token-revoked') return /** @type {const} */ ('revoked');
     if (this.status === 409) return /** @type {const} */ ('superseded');
     if (this.status === 404 || (this.status === 401 && this.ofAssertion)) return /** @type {const} */ ('unknown-agent');
@@ -38,8 +40,8 @@ export class Session {
   #transport;
   #onToken;
 
-  /** @param {Join} join @param {Transport} transport @param {(token: string) => void} onToken */
-  constructor(join, transport, onToken) {
+  /** @param {Assertable} join @param {Transport} transport @param {(token: string) => void} [onToken] */
+  constructor(join, transport, onToken = () => {}) {
     this.#join = join;
     this.#transport = transport;
     this.#onToken = onToken;

@@ -20,6 +20,8 @@ export interface Terms {
 /** What is remembered of a registration, so that a restart is the same agent. */
 export interface Registration {
   agent_id: string;
+  /** The life that is known to the coordinator: the newest one whose proof it took. */
+  boot_id?: string | undefined;
   terms: Terms;
   /** What the coordinator was last told, so that a restart tells only what changed. */
   announced: Announcement;
@@ -32,8 +34,8 @@ export async function loadRegistration(keyDir: string): Promise<Registration | u
   const text = await readIfThere(pathOf(keyDir));
   try {
     const registration = JSON.parse(text ?? '{}') as Partial<Registration>;
-    const { agent_id, terms, announced } = registration;
-    return agent_id && terms && announced ? { agent_id, terms, announced } : undefined;
+    const { agent_id, boot_id, terms, announced } = registration;
+    return agent_id && terms && announced ? { agent_id, boot_id, terms, announced } : undefined;
   } catch {
     return undefined;
   }

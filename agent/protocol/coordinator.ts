@@ -70,5 +70,14 @@ export class Coordinator {
   }
 }
 
-/** shared/client reads `ok`, `status` and `json()` of an answer, which is what the transport gives. */
-const fetchOf = (transport: Transport) => transport.send as unknown as NonNullable<ClientOptions['fetch']>;
+/**
+ * shared/client reads `ok`, `status` and `json()` of an answer, which is what the transport gives. A refusal that is not
+ * in the coordinator's own words comes from something in between: that may pass, and must not condemn what was sent.
+ */
+const fetchOf = (transport: Transport) =>
+  (async (url: string, init: Parameters<Transport['send']>[1]) => {
+    const answer = await transport.send(url, init);
+    const problem = answer.ok || (await answer.json().catch(() => undefined));
+    if (!answer.ok && !problem?.code) throw new Error(`the answer was ${answer.status}, not the coordinator's own`);
+    return answer;
+  }) as unknown as NonNullable<ClientOptions['fetch']>;

@@ -19,6 +19,11 @@ export class Pace {
     return Math.round(Math.max(delay, this.#notBefore - performance.now()));
   }
 
+  /** Whether the coordinator asked for a pause that is not over. */
+  get heldOff(): boolean {
+    return performance.now() < this.#notBefore;
+  }
+
   /** The coordinator asked for this pause; a spread keeps those it asked from returning together. */
   retryAfter(ms: number): void {
     this.#notBefore = performance.now() + ms * (1 + Math.random() * 0.2);

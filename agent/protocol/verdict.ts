@@ -8,6 +8,8 @@ export type Verdict = 'retry' | 'superseded' | 'revoked' | 'unknown-agent' | 're
 
 /** Reads a verdict about the agent off an error. Not for calls about one run, where 404 and 409 speak of the run. */
 export function verdictOf(error: unknown): Verdict {
+  const told = (error as { verdict?: Verdict } | null)?.verdict;
+  if (told) return told;
   if (!(error instanceof ProblemError) || error.retryable) return 'retry';
   if (error.code === 'stale-lease') return 'superseded';
   if (error.code === 'token-revoked') return 'revoked';

@@ -6,6 +6,7 @@ import type { AgentOptions } from '../options.ts';
 export interface SampleConfig {
   agent: AgentOptions;
   logFormat: 'text' | 'json';
+  exitWithParent: boolean;
 }
 
 /** A flag or variable whose value cannot be. Its message is for whoever typed it. */
@@ -23,6 +24,7 @@ const FLAGS = {
   'enable-http': { type: 'boolean' },
   'allow-private-http': { type: 'boolean' },
   'log-format': { type: 'string' },
+  'exit-with-parent': { type: 'boolean' },
   help: { type: 'boolean' },
 } as const;
 
@@ -38,7 +40,8 @@ export const USAGE = `muster-agent: runs tasks for a Muster coordinator
   --enable-script            run tasks of type script on this machine
   --enable-http              make requests for tasks of type http
   --allow-private-http       ... also to private addresses
-  --log-format text|json                                                         text`;
+  --log-format text|json                                                         text
+  --exit-with-parent         stop now at the end of standard input: it is a pipe of the process that started this one`;
 
 /** Reads flags, then the environment, then defaults. */
 export function readConfig(argv: string[], env: NodeJS.ProcessEnv): SampleConfig | 'help' {
@@ -52,6 +55,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): SampleConfig
   };
   return {
     logFormat: oneOf('--log-format', flags['log-format'] ?? 'text', ['text', 'json']),
+    exitWithParent: flags['exit-with-parent'] ?? false,
     agent: {
       url: urlOf(...given('--url', flags.url, 'MUSTER_URL', env.MUSTER_URL, 'http://127.0.0.1:8000')),
       slots: slotsOf(...given('--slots', flags.slots, 'MUSTER_AGENT_SLOTS', env.MUSTER_AGENT_SLOTS, '4')),

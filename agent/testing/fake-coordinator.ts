@@ -32,7 +32,8 @@ type Script = (seen: Seen) => Scripted | undefined;
 
 /**
  * A coordinator over real HTTP that keeps what it is sent, refuses what the contract refuses, and answers as scripted.
- * Hand-outs wait in `queue`; a poll with free slots takes them, or parks until there are some.
+ * Hand-outs wait in `queue`; a poll with free slots takes them, or parks until there are some. A poll that parks ends the
+ * one that was parked before.
  */
 export class FakeCoordinator {
   readonly seen: Seen[] = [];
@@ -165,7 +166,8 @@ export class FakeCoordinator {
 
   // biome-ignore lint/suspicious/noExplicitAny: the contract has parsed it.
   async #poll({ slots, wait_ms, results = [] }: any, response: ServerResponse): Promise<Record<string, unknown>> {
-    if (slots > 0 && this.#queue.length === 0 && wait_ms > 0 && results.length === 0) {
+    if ((slots === 0 || this.#queue.length === 0) && wait_ms > 0 && results.length === 0) {
+      for (const end of this.#parked.splice(0)) end();
       await new Promise<void>((resolve) => {
         this.#parked.push(resolve);
         response.once('close', resolve);

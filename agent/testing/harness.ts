@@ -36,7 +36,7 @@ export interface TestAgent extends Agent {
   hears<N extends EventName>(name: N): Promise<AgentEvents[N]>;
 }
 
-export function anAgent(coordinator: FakeCoordinator, options: Partial<AgentOptions> = {}): TestAgent {
+export function anAgent(coordinator: { url: string }, options: Partial<AgentOptions> = {}): TestAgent {
   const said: { name: EventName; detail: unknown }[] = [];
   const agent = createAgent({
     url: coordinator.url,

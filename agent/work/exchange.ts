@@ -9,8 +9,13 @@ import type { Results } from './results.ts';
 const REPORT_TIMEOUT_MS = 15_000;
 /** How much longer than it asked to wait a poll may take. */
 const PARKED_SLACK_MS = 15_000;
-/** What the contract lets a poll name. */
+/** What the contract lets a poll name, and what each name takes of a body. */
 const HOLDING_MAX = 10_000;
+const HOLDING_BYTES = 34;
+/** The coordinator takes a mebibyte. */
+const BODY_MAX_BYTES = 1_000_000;
+/** An agent that is full for so long has a poll wait for cancels; one with short runs does without. */
+const WATCH_AFTER_MS = 1_000;
 /** The pause after a poll that was answered at once with nothing. */
 const REST_MS = 1_000;
 
@@ -26,17 +31,22 @@ export interface ExchangeDeps {
   holding(): string[];
   /** Takes runs that are new to this agent. */
   onRuns(runs: AssignedRun[]): void;
+  /** Stops runs. */
+  onCancel(runIds: string[]): void;
   onVerdict(verdict: Exclude<Verdict, 'retry' | 'refused'>, message: string): void;
 }
 
 /**
  * Asks for work and reports results: one poll is parked at the coordinator while slots are free; results that come up
  * meanwhile go by a second, quick request (slots: 0), so that neither waits for the other and no hand-out is aborted.
- * All that finishes in one turn of the event loop goes together.
+ * All that finishes in one turn of the event loop goes together. While no slot is free a poll that wants none waits for
+ * cancels alone; the coordinator answers it when the next one comes.
  */
 export class Exchange {
   readonly #deps: ExchangeDeps;
   #parked: AbortController | undefined;
+  #watching: AbortController | undefined;
+  #watchSoon: NodeJS.Timeout | undefined;
   #reporting = false;
   #asking = true;
   #ended = false;
@@ -59,6 +69,14 @@ export class Exchange {
     });
   };
 
+  /** The coordinator is back: what waits for a pause to end goes now, unless the pause was its own wish. */
+  reachable(): void {
+    if (!this.#pause || this.#deps.pace.heldOff) return;
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
+    this.wake();
+  }
+
   /** Asks for no more work. What the aborted poll may have been handed is asked for once more, to be returned. */
   drain(): void {
     this.#asking = false;
@@ -67,9 +85,10 @@ export class Exchange {
     this.wake();
   }
 
-  /** Gives up the parked poll: it was asked as somebody this agent no longer is. */
+  /** Gives up the polls that wait: they were asked as somebody this agent no longer is. */
   reset(): void {
     this.#parked?.abort();
+    this.#watching?.abort();
   }
 
   get asking(): boolean {
@@ -81,13 +100,23 @@ export class Exchange {
     this.#ended = true;
     this.#asking = false;
     clearTimeout(this.#pause);
-    this.#parked?.abort();
+    clearTimeout(this.#watchSoon);
+    this.reset();
   }
 
   #go(): void {
     const slots = this.#deps.freeSlots();
     if (this.#asking && !this.#parked && slots > 0 && this.#rested()) void this.#park(slots);
     if (!this.#reporting && (this.#deps.results.anyWaiting || (this.#healing && !this.#parked))) void this.#report();
+    if (this.#mayWatch()) this.#watchSoon ??= setTimeout(() => void this.#watch(), WATCH_AFTER_MS).unref();
+    else this.#watchNoMore();
+  }
+
+  #mayWatch = (): boolean => !this.#parked && !this.#watching && this.#deps.holding().length > 0;
+
+  #watchNoMore(): void {
+    clearTimeout(this.#watchSoon);
+    this.#watchSoon = undefined;
   }
 
   async #park(slots: number): Promise<void> {
@@ -98,11 +127,29 @@ export class Exchange {
     this.#deps.emit('polling', { slots });
     const body = { slots, wait_ms: waitMs, holding: this.#holding() };
     const sentAt = performance.now();
-    const idle = await this.#send(body, parked.signal);
+    // A watch that was overtaken on its way ends this poll, as this poll would have ended it.
+    const watched = this.#watching !== undefined;
+    const came = await this.#send(body, parked.signal, this.#deps.results.take());
+    const idle = came === 'nothing' && !watched;
     clearTimeout(limit);
     this.#parked = undefined;
     // A coordinator that neither gives nor waits (this agent may be cordoned) is not to be asked in a tight loop.
     if (idle && performance.now() - sentAt < Math.min(waitMs, REST_MS)) this.#restUntil = performance.now() + REST_MS;
+    this.wake();
+  }
+
+  async #watch(): Promise<void> {
+    this.#watchNoMore();
+    if (this.#ended || this.#pause || !this.#mayWatch()) return;
+    const watching = new AbortController();
+    this.#watching = watching;
+    const waitMs = this.#deps.pollWaitMs();
+    const limit = setTimeout(() => watching.abort(), waitMs + PARKED_SLACK_MS);
+    const came = await this.#send({ slots: 0, wait_ms: waitMs }, watching.signal, []);
+    clearTimeout(limit);
+    this.#watching = undefined;
+    // A cancel seldom comes alone.
+    if (came === 'news') void this.#watch();
     this.wake();
   }
 
@@ -118,30 +165,35 @@ export class Exchange {
     // While a poll is parked its reply may be under way: what that carries is not missing, so nothing is asked to heal.
     const body = { slots: 0, wait_ms: 0, ...(this.#parked ? {} : { holding: this.#holding() }) };
     if (!this.#parked) this.#healing = false;
-    await this.#send(body, AbortSignal.timeout(REPORT_TIMEOUT_MS));
+    await this.#send(body, AbortSignal.timeout(REPORT_TIMEOUT_MS), this.#deps.results.take());
     this.#reporting = false;
     this.wake();
   }
 
   #holding = () => [...new Set([...this.#deps.holding(), ...this.#deps.results.unconfirmed])].slice(0, HOLDING_MAX);
 
-  /** One exchange; whether nothing came of it. */
-  async #send(body: { slots: number; wait_ms: number; holding?: string[] }, signal: AbortSignal): Promise<boolean> {
+  /** One exchange; what came of it. */
+  async #send(
+    { holding, ...body }: { slots: number; wait_ms: number; holding?: string[] },
+    signal: AbortSignal,
+    batch: Weighed[],
+  ): Promise<'news' | 'nothing' | 'failed'> {
     const { coordinator, bootId, results, pace } = this.#deps;
-    const batch = results.take();
-    const sent = batch.map(({ result }) => result);
+    const bytes = batch.reduce((sum, one) => sum + one.bytes, 0) + HOLDING_BYTES * (holding?.length ?? 0);
+    // What would make the body too large is left out; the next poll names it.
+    const named = holding && bytes < BODY_MAX_BYTES ? { holding } : {};
+    const sent = batch.length ? { results: batch.map(({ result }) => result) } : {};
     try {
-      const reply = await coordinator.poll(
-        { boot_id: bootId, ...body, ...(sent.length ? { results: sent } : {}) },
-        signal,
-      );
+      const reply = await coordinator.poll({ boot_id: bootId, ...body, ...named, ...sent }, signal);
       pace.succeeded();
       if (results.confirm(batch, reply.results)) this.#wait('the coordinator left results unconfirmed');
+      const cancel = this.#ended ? [] : (reply.cancel ?? []);
       this.#receive(reply.runs);
-      return batch.length + reply.runs.length === 0;
+      this.#deps.onCancel(cancel);
+      return batch.length + reply.runs.length + cancel.length > 0 ? 'news' : 'nothing';
     } catch (error) {
       this.#failed(error, batch);
-      return false;
+      return 'failed';
     }
   }
 

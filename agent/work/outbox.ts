@@ -28,7 +28,7 @@ export class Outbox {
   async #read(name: string): Promise<Weighed | undefined> {
     const text = await readFile(join(this.#folder, name), 'utf8').catch(() => '');
     try {
-      return { result: result.parse(JSON.parse(text)), bytes: Buffer.byteLength(text) };
+      return { result: result.parse(JSON.parse(text)), bytes: Buffer.byteLength(text) + 1 };
     } catch {
       return undefined;
     }

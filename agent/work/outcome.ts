@@ -3,8 +3,9 @@ import type { Outcome } from '@muster/shared/lifecycle';
 import type { AbortReason, TaskError } from '../handler.ts';
 import type { LiveRun } from './live-run.ts';
 
-/** The largest result, as JSON: the coordinator takes bodies of a mebibyte. */
+/** The largest `result_data`, as JSON: the coordinator takes bodies of a mebibyte, and there is more to a body. */
 export const RESULT_LIMIT_BYTES = 900 * 1024;
+const MESSAGE_MAX = 10_000;
 
 const OUTCOME_OF_ABORT: Record<AbortReason, Outcome> = {
   cancelled: 'CANCELLED',
@@ -37,10 +38,13 @@ function weigh(run: LiveRun, outcome: Outcome, value: unknown, error: Result['er
     const text = JSON.stringify(value);
     const bytes = text === undefined ? 0 : Buffer.byteLength(text);
     if (bytes > RESULT_LIMIT_BYTES) return refused(run, tooLarge(bytes));
-    return { result: { ...base, ...(text === undefined ? {} : { result_data: value as never }) }, bytes: bytes + 512 };
+    return {
+      result: { ...base, ...(text === undefined ? {} : { result_data: value as never }) },
+      bytes: bytesOf(base) + bytes + ROOM_BYTES,
+    };
   } catch (cause) {
     return refused(run, {
-      message: `the result is no JSON: ${errorOf(cause).message}`,
+      message: storable(`the result is no JSON: ${errorOf(cause).message}`),
       code: 'result-invalid',
       fault: 'agent',
       retryable: false,
@@ -51,8 +55,19 @@ function weigh(run: LiveRun, outcome: Outcome, value: unknown, error: Result['er
 /** A run whose result cannot travel has failed. */
 export function refused(run: Pick<LiveRun, 'assigned'>, error: NonNullable<Result['error']>): Weighed {
   const { run_id, fence } = run.assigned;
-  return { result: { run_id, fence, outcome: 'FAILED', error }, bytes: 1_024 };
+  return weighed({ run_id, fence, outcome: 'FAILED', error });
 }
+
+/** A result that is small for certain, weighed. */
+export const weighed = (result: Result): Weighed => ({ result, bytes: bytesOf(result) + ROOM_BYTES });
+
+/** The name of a member, a comma. */
+const ROOM_BYTES = 32;
+const bytesOf = (result: Result): number => Buffer.byteLength(JSON.stringify(result));
+
+/** A message as the coordinator takes it: not too long, and text that Postgres can store. */
+export const storable = (message: string, max = MESSAGE_MAX): string =>
+  message.slice(0, max).replaceAll('\u0000', '\ufffd').toWellFormed();
 
 const tooLarge = (bytes: number) =>
   ({
@@ -75,9 +90,9 @@ const errorOf = (error: unknown): Error & Partial<TaskError> =>
 /** Any thrown error may carry TaskError's members: a handler need not share this very class. */
 function describe(error: Error & Partial<TaskError>): NonNullable<Result['error']> {
   return {
-    message: (error.message || error.name).slice(0, 10_000),
+    message: storable(error.message || error.name),
     fault: error.fault === 'task' ? 'task' : 'agent',
-    ...(typeof error.code === 'string' ? { code: error.code.slice(0, 128) } : {}),
+    ...(typeof error.code === 'string' ? { code: storable(error.code, 128) } : {}),
     ...(typeof error.retryable === 'boolean' ? { retryable: error.retryable } : {}),
   };
 }

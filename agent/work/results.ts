@@ -1,10 +1,13 @@
+import type { EarlierLife } from '../connection.ts';
 import type { EventSink } from '../events.ts';
+import { isBadRequest, messageOf, verdictOf } from '../protocol/verdict.ts';
 import type { Outbox } from './outbox.ts';
-import type { Weighed } from './outcome.ts';
+import { storable, type Weighed, weighed } from './outcome.ts';
 
-/** What a poll may carry. */
+/** What a poll may carry: in number by the contract; in bytes so that a body stays far below the mebibyte, unless one result alone is larger. */
 const BATCH_MAX = 1_000;
-const BATCH_MAX_BYTES = 900 * 1024;
+const BATCH_MAX_BYTES = 700_000;
+const DELIVER_TIMEOUT_MS = 15_000;
 /** How many confirmed runs are remembered, so that a late duplicate of their hand-out is not run again. */
 const REMEMBERED_MAX = 20_000;
 
@@ -35,15 +38,43 @@ export class Results {
 
   /** Takes up what an earlier life could not deliver. */
   async restore(): Promise<void> {
-    for (const weighed of await this.#outbox.load()) {
-      this.#kept.add(weighed.result.run_id);
-      this.add(weighed);
+    for (const kept of await this.#outbox.load()) {
+      this.#kept.add(kept.result.run_id);
+      this.add(kept);
     }
   }
 
-  add(weighed: Weighed): void {
-    this.#unconfirmed.set(weighed.result.run_id, weighed);
-    this.#waiting.push(weighed);
+  /**
+   * Delivers what is waiting as the earlier life that made it, since nobody else may. What that life is refused is left for
+   * this one to send: it is then told that it came too late, and forgets it.
+   */
+  async deliverAs({ bootId, coordinator }: EarlierLife, rest: (error: unknown) => Promise<void>): Promise<void> {
+    while (this.anyWaiting) {
+      const failure = await this.#deliverBatch(bootId, coordinator);
+      if (failure === undefined) continue;
+      if (verdictOf(failure) !== 'retry') return;
+      await rest(failure);
+    }
+  }
+
+  /** Why a batch did not get through, if it did not. */
+  async #deliverBatch(boot_id: string, coordinator: EarlierLife['coordinator']): Promise<unknown> {
+    const batch = this.take();
+    const body = { boot_id, slots: 0, wait_ms: 0, results: batch.map(({ result }) => result) };
+    try {
+      const reply = await coordinator.poll(body, AbortSignal.timeout(DELIVER_TIMEOUT_MS));
+      const silent = this.confirm(batch, reply.results);
+      return silent ? new Error('the coordinator left results unconfirmed') : undefined;
+    } catch (error) {
+      if (isBadRequest(error)) return void this.refused(batch, messageOf(error));
+      this.#waiting.unshift(...batch);
+      return error;
+    }
+  }
+
+  add(ended: Weighed): void {
+    this.#unconfirmed.set(ended.result.run_id, ended);
+    this.#waiting.push(ended);
   }
 
   get anyWaiting(): boolean {
@@ -62,8 +93,8 @@ export class Results {
   take(): Weighed[] {
     let bytes = 0;
     let count = 0;
-    for (const weighed of this.#waiting.slice(0, this.#batchMax)) {
-      bytes += weighed.bytes;
+    for (const next of this.#waiting.slice(0, this.#batchMax)) {
+      bytes += next.bytes;
       if (count > 0 && bytes > BATCH_MAX_BYTES) break;
       count += 1;
     }
@@ -74,9 +105,9 @@ export class Results {
   confirm(batch: Weighed[], confirmations: Confirmation[]): boolean {
     const byId = new Map(confirmations.map((confirmation) => [confirmation.run_id, confirmation]));
     const silent = batch.filter(({ result }) => !byId.has(result.run_id));
-    for (const weighed of batch) {
-      const confirmation = byId.get(weighed.result.run_id);
-      if (confirmation) this.#confirm(weighed, confirmation);
+    for (const sent of batch) {
+      const confirmation = byId.get(sent.result.run_id);
+      if (confirmation) this.#confirm(sent, confirmation);
     }
     this.#waiting.unshift(...silent);
     this.#batchMax = BATCH_MAX;
@@ -86,7 +117,7 @@ export class Results {
   /** A batch that did not get through: sent again later, kept on disk until then. */
   putBack(batch: Weighed[]): void {
     this.#waiting.unshift(...batch);
-    for (const weighed of batch) void this.#keep(weighed);
+    for (const unsent of batch) void this.#keep(unsent);
   }
 
   /** A batch the coordinator will never take. One result spoils a batch: they go one by one, and the culprit as a failure. */
@@ -103,12 +134,12 @@ export class Results {
       return;
     }
     const error = {
-      message: message.slice(0, 10_000),
+      message: storable(message),
       code: 'result-refused',
       fault: 'task',
       retryable: false,
     } as const;
-    const failure: Weighed = { result: { run_id, fence, outcome: 'FAILED', error }, bytes: 1_024 };
+    const failure = weighed({ run_id, fence, outcome: 'FAILED', error });
     this.#unconfirmed.set(run_id, failure);
     this.#waiting.unshift(failure);
   }
@@ -121,7 +152,7 @@ export class Results {
 
   /** Puts everything unconfirmed on disk: this life ends without having delivered it. */
   async keepAll(): Promise<void> {
-    await Promise.all([...this.#unconfirmed.values()].map((weighed) => this.#keep(weighed)));
+    await Promise.all([...this.#unconfirmed.values()].map((unsent) => this.#keep(unsent)));
   }
 
   #confirm({ result }: Weighed, { applied, code }: Confirmation): void {
@@ -138,12 +169,12 @@ export class Results {
     if (this.#confirmed.size > REMEMBERED_MAX) this.#confirmed.delete(this.#confirmed.values().next().value as string);
   }
 
-  async #keep(weighed: Weighed): Promise<void> {
-    const { run_id } = weighed.result;
+  async #keep(unsent: Weighed): Promise<void> {
+    const { run_id } = unsent.result;
     if (this.#kept.has(run_id)) return;
     this.#kept.add(run_id);
     try {
-      await this.#outbox.keep(weighed);
+      await this.#outbox.keep(unsent);
       // Confirmed while the file was being written: then it must go again.
       if (!this.#unconfirmed.has(run_id)) await this.#outbox.drop(run_id);
     } catch (error) {

@@ -12,6 +12,7 @@ const MODE = { cordon: 'CORDONED', uncordon: 'OPEN', drain: 'DRAINING' } as cons
 /** Cordons, uncordons or drains an agent. Asking for the mode it already has is fine. */
 export async function changeMode(ctx: Ctx, agentId: string, verb: keyof typeof MODE) {
   const changed = await setMode(ctx.db.admin, agentId, verb, MODE[verb]);
+  ctx.notifier.tell('changed', agentId);
   const agent = await getAgent(ctx, agentId);
   if (!changed && agent.mode !== MODE[verb]) {
     const allowed: readonly AgentMode[] = statesAllowing(AGENT_MODE, verb);
@@ -23,6 +24,7 @@ export async function changeMode(ctx: Ctx, agentId: string, verb: keyof typeof M
 export async function updateAgent(ctx: Ctx, { params, body }: InputOf<typeof contract.updateAgent>) {
   await refuseBeyond(ctx, params.agent_id, body);
   await updateRow(ctx.db.admin, params.agent_id, body);
+  ctx.notifier.tell('changed', params.agent_id);
   return getAgent(ctx, params.agent_id);
 }
 
@@ -35,6 +37,7 @@ export async function putCapabilities(ctx: Ctx, { params, body }: InputOf<typeof
   const capabilities = [...new Set(body.capabilities)];
   await refuseBeyond(ctx, params.agent_id, { capabilities });
   await updateRow(ctx.db.admin, params.agent_id, { capabilities });
+  ctx.notifier.tell('changed', params.agent_id);
   return getCapabilities(ctx, params.agent_id);
 }
 

@@ -6,5 +6,5 @@ import { forgetJtis } from './store/write.ts';
 export const forgetLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
   name: 'agents.forget-proofs',
   intervalMs: 60_000,
-  tick: () => forgetJtis(db.admin),
+  tick: () => forgetJtis(db.loops),
 });

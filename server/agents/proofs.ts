@@ -30,7 +30,8 @@ export async function verifyRegistration(jwt: string, now: Date): Promise<Regist
     jwk?.kty !== 'OKP' ||
     jwk.crv !== 'Ed25519' ||
     typeof jwk.x !== 'string' ||
-    Buffer.from(jwk.x, 'base64url').length !== 32
+    Buffer.from(jwk.x, 'base64url').length !== 32 ||
+    Buffer.from(jwk.x, 'base64url').toString('base64url') !== jwk.x
   ) {
     throw new ProblemError('invalid-token', 'the registration must carry an Ed25519 public key as jwk in its header');
   }
@@ -97,5 +98,8 @@ async function verify<T extends z.ZodType>(
   );
   const parsed = schema.safeParse(payload);
   if (!parsed.success) throw invalid('#/claims', parsed.error.issues);
+  if (Number(payload.exp) > Number(payload.iat) + PROOF_MAX_AGE_SECONDS) {
+    throw new ProblemError('invalid-token', `the ${typ} may live ${PROOF_MAX_AGE_SECONDS} s at most`);
+  }
   return parsed.data;
 }

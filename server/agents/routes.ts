@@ -17,11 +17,17 @@ export const agentRoutes = (keys: SigningKeys): Route[] => [
   route(contract.revokeEnrollmentToken, (ctx, { params }) => revokeEnrollmentToken(ctx, params.enrollment_token_id)),
   route(contract.listAgents, listAgents),
   route(contract.searchAgents, searchAgents),
-  route(contract.getAgent, (ctx, { params }) => getAgent(ctx, params.agent_id)),
-  route(contract.updateAgent, updateAgent),
+  route(
+    contract.getAgent,
+    whileCurrent((ctx, { params }) => getAgent(ctx, params.agent_id)),
+  ),
+  route(contract.updateAgent, whileCurrent(updateAgent)),
   route(contract.cordonAgent, (ctx, { params }) => changeMode(ctx, params.agent_id, 'cordon')),
   route(contract.uncordonAgent, (ctx, { params }) => changeMode(ctx, params.agent_id, 'uncordon')),
   route(contract.drainAgent, (ctx, { params }) => changeMode(ctx, params.agent_id, 'drain')),
-  route(contract.getCapabilities, (ctx, { params }) => getCapabilities(ctx, params.agent_id)),
-  route(contract.putCapabilities, putCapabilities),
+  route(
+    contract.getCapabilities,
+    whileCurrent((ctx, { params }) => getCapabilities(ctx, params.agent_id)),
+  ),
+  route(contract.putCapabilities, whileCurrent(putCapabilities)),
 ];

@@ -3,7 +3,6 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import { notFound, ProblemError } from '@muster/shared/errors';
 import { findAgent } from '../agents/read.ts';
 import type { Ctx } from '../platform/ctx.ts';
-import type { Dispatch } from './dispatch.ts';
 import { leaveAgent, revokeAgent } from './store/boot.ts';
 
 /** An agent goes by itself: what it holds is queued again at once. */
@@ -11,15 +10,15 @@ export async function leave(ctx: Ctx, { params, body }: InputOf<typeof contract.
   const departed = await leaveAgent(ctx.db.admin, params.agent_id, body.boot_id);
   if (!departed)
     throw new ProblemError('stale-lease', `${body.boot_id} is not the current life of agent ${params.agent_id}`);
-  ctx.notifier.ready(departed.ready);
+  ctx.notifier.tell('ready', departed.ready);
   return { requeued: departed.requeued };
 }
 
 /** An admin sends an agent away; doing so again changes nothing. */
-export async function deleteAgent(ctx: Ctx, { roster }: Dispatch, agentId: string) {
+export async function deleteAgent(ctx: Ctx, agentId: string) {
   const departed = await revokeAgent(ctx.db.admin, agentId);
-  if (departed) ctx.notifier.ready(departed.ready);
-  roster.forget(agentId);
+  if (departed) ctx.notifier.tell('ready', departed.ready);
+  ctx.notifier.tell('changed', agentId);
   const agent = await findAgent(ctx, agentId);
   if (!agent) throw notFound('agent', agentId);
   return agent;

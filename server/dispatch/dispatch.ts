@@ -23,12 +23,16 @@ export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys):
   const claim = createClaimer(deps);
   const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
-      (await claim({ agent_id, boot_id, want: slots, classIds }))?.runs ?? [],
+      (await claim({ agent_id, boot_id, want: slots, classIds })) ?? { runs: [], able: false },
   );
   const roster = createRoster(deps, classes);
   classes.onNew((it) => parking.admit(it.class_id, (agentId) => roster.matches(agentId, it)));
-  deps.notifier.onReady((classIds) => parking.wake(classIds));
-  deps.notifier.onCancelled((run) => parking.cancel(run));
+  deps.notifier.on('ready', (classIds) => parking.wake(classIds));
+  deps.notifier.on('cancelled', (run) => parking.cancel(run));
+  deps.notifier.on('changed', (agentId) => {
+    roster.forget(agentId);
+    parking.evict(agentId);
+  });
   return {
     classes,
     keys,

@@ -2,10 +2,10 @@ import type * as contract from '@muster/shared/contract/dispatch';
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { fenceOf, runIdOf } from '@muster/shared/ids';
+import { refuseStale } from '../agents/current.ts';
 import { findAgentState } from '../agents/store/read.ts';
 import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
-import { refuseStale } from './stale.ts';
 import {
   type Beat,
   type BeatAnswer,
@@ -95,7 +95,7 @@ async function refusal({ db }: Deps, agentId: string, bootId: string): Promise<P
   const state = await findAgentState(db.hot, agentId);
   if (!state) return new ProblemError('token-revoked', `agent ${agentId} does not exist any more`);
   try {
-    refuseStale({ mode: state.mode, current: state.boot_id === bootId }, agentId, bootId);
+    refuseStale({ mode: state.mode, current: state.boot_id === bootId && !state.left }, agentId, bootId);
   } catch (problem) {
     return problem as ProblemError;
   }

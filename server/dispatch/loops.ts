@@ -11,10 +11,10 @@ export const reapLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | '
   name: 'dispatch.reap',
   intervalMs: 1_000,
   async tick() {
-    const lost = await reapLeases(db.admin, BATCH);
-    const late = await timeOutRuns(db.admin, BATCH);
+    const lost = await reapLeases(db.loops, BATCH);
+    const late = await timeOutRuns(db.loops, BATCH);
     if (lost.count + late.count > 0) log.info({ lost: lost.count, timed_out: late.count }, 'runs reaped');
-    notifier.ready([...lost.ready, ...late.ready]);
+    notifier.tell('ready', [...lost.ready, ...late.ready]);
     return lost.count + late.count;
   },
 });

@@ -15,6 +15,12 @@ export interface News {
   cancel: number[];
 }
 
+/** What a claim for a waiting poll found. `able`: the agent could have been given something. */
+export interface Claimed {
+  runs: ClaimedRun[];
+  able: boolean;
+}
+
 /** A poll that found nothing and waits. */
 interface Parked extends Waiting {
   classIds: number[];
@@ -39,10 +45,13 @@ const free = (poll: Parked) => (poll.ended || poll.claiming ? 0 : poll.slots - p
 export class Parking {
   private readonly byClass = new Map<number, Set<Parked>>();
   private readonly byAgent = new Map<string, Parked>();
-  private readonly claim: (poll: Waiting) => Promise<ClaimedRun[]>;
+  /** When each class last had news, counted in pieces of news. */
+  private readonly newsOf = new Map<number, number>();
+  private readonly claim: (poll: Waiting) => Promise<Claimed>;
+  private told = 0;
   private closed = false;
 
-  constructor(claim: (poll: Waiting) => Promise<ClaimedRun[]>) {
+  constructor(claim: (poll: Waiting) => Promise<Claimed>) {
     this.claim = claim;
   }
 
@@ -50,9 +59,21 @@ export class Parking {
     return this.byAgent.size;
   }
 
-  /** Waits until there are runs for the poll, its time is up or `signal` ends it: then with none. */
-  park(poll: Waiting, waitMs: number, signal: AbortSignal): Promise<News> {
-    if (waitMs === 0) return Promise.resolve({ runs: [], cancel: [] });
+  /** The moment before a poll looks for work: what is told from here on it cannot have seen. */
+  mark(): number {
+    return this.told;
+  }
+
+  /**
+   * Waits until there are runs for the poll, its time is up or `signal` ends it: then with none. News since the poll's
+   * `mark` is looked into at once. `cancel`: fences it is to be told of when it is answered.
+   */
+  park(
+    { cancel = [], mark = this.told, ...poll }: Waiting & { cancel?: number[]; mark?: number },
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<News> {
+    if (waitMs === 0) return Promise.resolve({ runs: [], cancel });
     const older = this.byAgent.get(poll.agent_id);
     if (older) this.end(older);
     return new Promise((resolve) => {
@@ -62,7 +83,7 @@ export class Parking {
         ...poll,
         classIds: [...poll.classIds],
         runs: [],
-        cancel: [],
+        cancel,
         reserved: 0,
         claiming: false,
         ended: false,
@@ -74,8 +95,9 @@ export class Parking {
       };
       this.byAgent.set(poll.agent_id, parked);
       for (const id of parked.classIds) this.index(id, parked);
-      if (this.closed || signal.aborted) end();
-      else signal.addEventListener('abort', end, { once: true });
+      if (this.closed || signal.aborted) return end();
+      signal.addEventListener('abort', end, { once: true });
+      if (parked.classIds.some((id) => (this.newsOf.get(id) ?? 0) > mark)) void this.claimFor(parked);
     });
   }
 
@@ -90,7 +112,11 @@ export class Parking {
 
   /** Lets parked polls of these classes claim. */
   wake(classIds: readonly number[]): void {
-    for (const id of classIds) if (this.byClass.has(id)) void this.wakeClass(id);
+    this.told += 1;
+    for (const id of classIds) {
+      this.newsOf.set(id, this.told);
+      if (this.byClass.has(id)) void this.wakeClass(id);
+    }
   }
 
   /** Tells an agent's waiting poll that one of its runs is to be stopped. */
@@ -99,6 +125,12 @@ export class Parking {
     if (!poll) return;
     poll.cancel.push(fence);
     this.end(poll);
+  }
+
+  /** An agent is not what it was when it parked: it has to ask again. */
+  evict(agentId: string): void {
+    const poll = this.byAgent.get(agentId);
+    if (poll) this.end(poll);
   }
 
   /** A class came up: those parked polls that fit it wait for it too. */
@@ -172,16 +204,19 @@ export class Parking {
   private async wakeClass(classId: number): Promise<void> {
     for (let found = true; found; ) {
       const woken = [...(this.byClass.get(classId) ?? [])].filter((poll) => free(poll) > 0).slice(0, WAKE_AT_ONCE);
+      // Polls that cannot be given anything have left by now: those behind them get their turn.
       found = (await Promise.all(woken.map((poll) => this.claimFor(poll)))).some(Boolean);
     }
   }
 
+  /** Claims for a poll; whether that changed anything: it got runs, or it left because it can get none. */
   private async claimFor(poll: Parked): Promise<boolean> {
     poll.claiming = true;
     try {
-      const runs = await this.claim({ ...poll, slots: poll.slots - poll.runs.length - poll.reserved });
+      const { runs, able } = await this.claim({ ...poll, slots: poll.slots - poll.runs.length - poll.reserved });
       poll.runs.push(...runs);
-      return runs.length > 0;
+      if (!able) poll.ended = true;
+      return runs.length > 0 || !able;
     } catch {
       // The poll's own caller learns of a broken database by its next request.
       return false;

@@ -2,16 +2,18 @@ import type * as contract from '@muster/shared/contract/dispatch';
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { fenceOf, runIdOf } from '@muster/shared/ids';
+import { refuseStale } from '../agents/current.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { News } from './parking.ts';
 import type { Verdict } from './report.ts';
-import { refuseStale } from './stale.ts';
-import { type ClaimedRun, countHeldRuns, listHeldRuns, type Standing } from './store/claim.ts';
+import { type ClaimedRun, findHeldRuns, listHeldRuns, type Standing } from './store/claim.ts';
 
 /** How long a poll of an agent that is cordoned or draining waits at most, in milliseconds. */
 const CLOSED_WAIT_MS = 2_000;
+/** How long one that has runs to stop waits: an agent that does not heed is not to ask in a tight loop. */
+const CANCEL_WAIT_MS = 250;
 
 /** Takes results and gives work in one round trip; with nothing to give it waits, unless it had results to confirm. */
 export async function poll(
@@ -23,44 +25,58 @@ export async function poll(
   const verdicts = body.results?.length ? await dispatch.reporter.report(agent_id, body.results) : [];
   const classIds = body.slots === 0 ? [] : await dispatch.roster.classesOf(agent_id);
   const ask = { agent_id, boot_id: body.boot_id, classIds: classIds ?? [] };
+  const mark = dispatch.parking.mark();
   const standing = await dispatch.claim({ ...ask, want: body.slots });
   if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
   refuseStale(standing, agent_id, body.boot_id);
 
   const idle = standing.runs.length + verdicts.length === 0;
-  const runs = [...standing.runs, ...(await forgotten(ctx, agent_id, standing, body.holding, idle))];
-  if (runs.length > 0 || verdicts.length > 0)
-    return answer({ runs, cancel: [] }, body.results ?? [], verdicts, standing.lease_expires_at);
+  const held = await reconcile(ctx, dispatch, agent_id, standing, body.holding, idle);
+  const runs = [...standing.runs, ...held.runs];
+  if (runs.length > 0 || verdicts.length > 0) {
+    return answer({ runs, cancel: held.cancel }, body.results ?? [], verdicts, standing.lease_expires_at);
+  }
   // An agent that gets no work now still hears of runs to stop; it looks again soon whether it may have some.
   const open = standing.mode === 'OPEN';
   // A class that came up while this poll looked for work was not told to it, so it asks again in the very turn it parks in.
   const wanted = body.slots === 0 ? undefined : dispatch.roster.knownClassesOf(agent_id);
-  const waiting = { ...ask, slots: body.slots, classIds: open ? (wanted ?? ask.classIds) : [] };
-  const news = await dispatch.parking.park(
-    waiting,
-    open ? body.wait_ms : Math.min(body.wait_ms, CLOSED_WAIT_MS),
-    ctx.signal,
-  );
+  const waiting = {
+    ...ask,
+    slots: body.slots,
+    classIds: open ? (wanted ?? ask.classIds) : [],
+    cancel: held.cancel,
+    mark,
+  };
+  const atMost = held.cancel.length > 0 ? CANCEL_WAIT_MS : open ? body.wait_ms : CLOSED_WAIT_MS;
+  const news = await dispatch.parking.park(waiting, Math.min(body.wait_ms, atMost), ctx.signal);
   return answer(news, body.results ?? [], verdicts, standing.lease_expires_at);
 }
 
 /**
- * Runs the agent is leased but does not name: the reply that told of them was lost, so they are told again, same fence. It may
- * name runs that ended without its knowledge; before it waits (`idle`) only those it does hold are counted.
+ * Compares what the agent names with what it is leased. What it does not name was in a reply that got lost: it is told again
+ * with the same fence, or, where it has been cancelled meanwhile, ended, for nothing of it ever ran. What it does name may
+ * have to be stopped. Only a poll that would wait (`idle`) pays for the look.
  */
-async function forgotten(
-  ctx: Ctx,
+async function reconcile(
+  { db }: Ctx,
+  { reporter }: Dispatch,
   agentId: string,
-  standing: Standing,
+  { slots_used, runs: claimed }: Standing,
   holding: readonly string[] | undefined,
   idle: boolean,
-): Promise<ClaimedRun[]> {
-  if (holding === undefined || standing.slots_used === 0) return [];
-  if (standing.slots_used <= holding.length) {
-    if (!idle || (await countHeldRuns(ctx.db.hot, agentId, holding.map(fenceOf))) >= standing.slots_used) return [];
-  }
-  const named = new Set([...holding.map(fenceOf), ...standing.runs.map((run) => run.fence)]);
-  return (await listHeldRuns(ctx.db.hot, agentId)).filter((run) => !named.has(run.fence));
+): Promise<News> {
+  if (holding === undefined || slots_used === 0) return { runs: [], cancel: [] };
+  if (!idle && slots_used <= holding.length) return { runs: [], cancel: [] };
+  const found = holding.length > 0 ? await findHeldRuns(db.hot, agentId, holding.map(fenceOf)) : [];
+  const cancel = found.filter((run) => run.cancel).map((run) => run.fence);
+  if (found.length >= slots_used) return { runs: [], cancel };
+  const named = new Set([...found, ...claimed].map((run) => run.fence));
+  const missing = (await listHeldRuns(db.hot, agentId)).filter((run) => !named.has(run.fence));
+  const over = missing
+    .filter((run) => run.cancel)
+    .map(({ fence }) => ({ run_id: runIdOf(fence), fence, outcome: 'CANCELLED' as const }));
+  await reporter.report(agentId, over);
+  return { runs: missing.filter((run) => !run.cancel), cancel };
 }
 
 function answer(

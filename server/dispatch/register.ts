@@ -5,7 +5,7 @@ import { newId } from '@muster/shared/ids';
 import { grantSession } from '../agents/access-token.ts';
 import { ENROLLMENT_TYP, withinEnrolment } from '../agents/enrollment.ts';
 import { type Registration, verifyAssertion, verifyRegistration } from '../agents/proofs.ts';
-import { findEnrollmentToken } from '../agents/store/enrollment-tokens.ts';
+import { type EnrollmentTokenRow, findEnrollmentToken } from '../agents/store/enrollment-tokens.ts';
 import { findAgentState } from '../agents/store/read.ts';
 import { type Enrolment, findEnrolment, insertAgent } from '../agents/store/write.ts';
 import type { Ctx } from '../platform/ctx.ts';
@@ -35,11 +35,11 @@ export async function registerAgent(
     );
   }
   const tokenId = await verifyEnrollmentToken(dispatch, claims.enrollment_token);
+  const token = await findEnrollmentToken(ctx.db.orm, tokenId);
+  if (!token || token.revoked_at) throw notEnrolled();
   const known = await findEnrolment(ctx.db.admin, { jkt: registration.jkt });
-  const agentId = known
-    ? await reboot(ctx, dispatch, known, registration)
-    : await enrol(ctx, dispatch, tokenId, registration);
-  dispatch.roster.forget(agentId);
+  const agentId = known ? await reboot(ctx, known, registration) : await enrol(ctx, token, registration);
+  ctx.notifier.tell('changed', agentId);
   return {
     ...(await grantSession(dispatch.keys, ctx.clock, agentId, claims.boot_id)),
     heartbeat_interval_ms: HEARTBEAT_INTERVAL_MS,
@@ -67,10 +67,8 @@ async function verifyEnrollmentToken(dispatch: Dispatch, token: string): Promise
   return claims.jti;
 }
 
-async function enrol(ctx: Ctx, dispatch: Dispatch, tokenId: string, registration: Registration): Promise<string> {
+async function enrol(ctx: Ctx, token: EnrollmentTokenRow, registration: Registration): Promise<string> {
   const { claims, jwk, jkt } = registration;
-  const token = await findEnrollmentToken(ctx.db.orm, tokenId);
-  if (!token) throw notEnrolled();
   withinEnrolment(claims, token.capabilities, token.max_slots);
   try {
     const created = await insertAgent(ctx.db.admin, {
@@ -78,7 +76,7 @@ async function enrol(ctx: Ctx, dispatch: Dispatch, tokenId: string, registration
       agent_id: newId('agent'),
       jwk,
       jkt,
-      enrollment_token_id: tokenId,
+      enrollment_token_id: token.enrollment_token_id,
       lease_ttl_ms: LEASE_TTL_MS,
     });
     if (!created) throw notEnrolled();
@@ -87,11 +85,11 @@ async function enrol(ctx: Ctx, dispatch: Dispatch, tokenId: string, registration
     // The same key registered twice at once: the second is the first one's new life.
     const known = sqlState(error) === UNIQUE_VIOLATION ? await findEnrolment(ctx.db.admin, { jkt }) : undefined;
     if (!known) throw error;
-    return reboot(ctx, dispatch, known, registration);
+    return reboot(ctx, known, registration);
   }
 }
 
-async function reboot(ctx: Ctx, _dispatch: Dispatch, known: Enrolment, { claims }: Registration): Promise<string> {
+async function reboot(ctx: Ctx, known: Enrolment, { claims }: Registration): Promise<string> {
   withinEnrolment(claims, known.enrolled_capabilities, known.enrolled_slots);
   const { boot_id: bootId, jti, exp, display_name, capabilities, slots, labels } = claims;
   await boot(ctx, known, { bootId, jti, exp, announcement: { display_name, capabilities, slots, labels } });
@@ -106,7 +104,7 @@ async function boot(
   try {
     const booted = await bootAgent(ctx.db.admin, { agentId: known.agent_id, ...life });
     if (!booted) throw await cannotBoot(ctx, known.agent_id, life.bootId);
-    ctx.notifier.ready(booted.ready);
+    ctx.notifier.tell('ready', booted.ready);
   } catch (error) {
     if (sqlState(error) === UNIQUE_VIOLATION)
       throw new ProblemError('invalid-token', `the jti ${life.jti} was used before`, { cause: error });

@@ -33,7 +33,10 @@ export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>):
         db.hot,
         [...distinct.values()].sort((a, b) => a.fence - b.fence),
       );
-      notifier.ready(applied.filter((it) => it.next === 'ready').map((it) => it.class_id));
+      notifier.tell(
+        'ready',
+        applied.filter((it) => it.next === 'ready').map((it) => it.class_id),
+      );
       return verdicts(results, distinct, new Map(applied.map((it) => [keyOf(it), it])));
     },
     { maxItems: BATCH_BYTES, weight },
@@ -76,13 +79,13 @@ export const staleLease = (runId: string, fence: number): ProblemError =>
   new ProblemError('stale-lease', `run ${runId} with fence ${fence} is not leased to this agent any more`);
 
 function toRow(agent_id: string, { run_id, fence, outcome, result_data, error }: Result): NewResult {
-  const failed = outcome === 'FAILED' || outcome === 'TIMED_OUT';
   return {
     agent_id,
     // A fence that belongs to another run than the one named holds nothing.
     fence: fenceOf(run_id) === fence ? fence : 0,
     status: outcome,
-    fault: failed ? (error?.fault ?? 'agent') : null,
+    // Whose fault a failure was is the agent's to say; a timeout is its own.
+    fault: outcome === 'FAILED' ? (error?.fault ?? 'agent') : outcome === 'TIMED_OUT' ? 'agent' : null,
     retryable: error?.retryable ?? true,
     result_data: result_data === undefined ? null : JSON.stringify(result_data),
     error: error ? JSON.stringify(error) : null,

@@ -11,7 +11,7 @@ import { progressRun, resultOfRun, startRun } from './runs.ts';
 export const dispatchRoutes = (dispatch: Dispatch): Route[] => [
   route(agents.registerAgent, (ctx, input) => registerAgent(ctx, dispatch, input)),
   route(agents.createAccessToken, (ctx, input) => createAccessToken(ctx, dispatch, input)),
-  route(agents.deleteAgent, (ctx, { params }) => deleteAgent(ctx, dispatch, params.agent_id)),
+  route(agents.deleteAgent, (ctx, { params }) => deleteAgent(ctx, params.agent_id)),
   route(contract.heartbeat, (ctx, input) => heartbeat(ctx, dispatch, input)),
   route(contract.poll, (ctx, input) => poll(ctx, dispatch, input)),
   route(contract.leave, leave),

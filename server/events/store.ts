@@ -49,10 +49,9 @@ const KEPT_DAYS = 7;
 /** Forgets events that are old and that every reader has seen. */
 export async function pruneEvents(sql: Sql, limit: number): Promise<number> {
   const result = await sql`
+    with cutoff as materialized (select muster_now() - make_interval(days => ${KEPT_DAYS}) as at)
     delete from events where event_id in (
-      select e.event_id from events e
-      where e.at < (select muster_now()) - make_interval(days => ${KEPT_DAYS})
-        and not exists (select from event_cursors c where (c.tx, c.event_id) < (e.tx, e.event_id))
-      order by e.event_id limit ${limit})`;
+      select e.event_id from (select * from events order by event_id limit ${limit}) e
+      where e.at < (select at from cutoff) and not exists (select from event_cursors c where (c.tx, c.event_id) < (e.tx, e.event_id)))`;
   return result.count;
 }

@@ -8,7 +8,8 @@ export const clusterLoop = ({ db, clock, notifier, coordinatorId }: Deps, url: (
   intervalMs: 1_000,
   async tick() {
     await clock.sync();
-    const peers = await beatCoordinator(db.admin, coordinatorId, url());
+    // Through the pool agents are served by: where that is dead nobody is there for them.
+    const peers = await beatCoordinator(db.hot, coordinatorId, url());
     notifier.setPeers(peers > 0);
     return 0;
   },

@@ -17,7 +17,7 @@ export const opsRoutes = (
     route(contract.livez, () => ({ status: 'ok' })),
     route(contract.readyz, async ({ db }) => {
       if (draining()) throw new ProblemError('overloaded', 'the coordinator is draining');
-      await withDeadline(ping(db.admin), PING_MS);
+      await withDeadline(Promise.all([ping(db.hot), ping(db.admin)]), PING_MS);
       return { status: 'ok' };
     }),
     route(contract.jwks, () => keys.jwks()),

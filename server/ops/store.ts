@@ -1,7 +1,5 @@
+import { GAP_MS } from '../platform/cluster.ts';
 import type { Sql } from '../platform/database.ts';
-
-/** After so many milliseconds without a coordinator's beat nobody was there for the agents. */
-const GAP_MS = 5_000;
 
 /** A coordinator says that it lives. Answers how many others do, and takes away those long dead. */
 export async function beatCoordinator(sql: Sql, coordinatorId: string, url: string): Promise<number> {

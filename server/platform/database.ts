@@ -3,6 +3,7 @@ import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import { migrate } from 'drizzle-orm/postgres-js/migrator';
 import postgres from 'postgres';
 import { packageFile } from './package-file.ts';
+import { watchedSocket } from './silent-socket.ts';
 
 export type Sql = postgres.Sql;
 /** A piece of SQL with its parameters, to be put into another. */
@@ -13,15 +14,19 @@ export interface Database {
   url: string;
   /** Claims, results, submits, beats: prepared, generic plans, no plan that reads a whole table. */
   hot: Sql;
-  /** Everything an admin asks for, and the loops. */
+  /** Everything an admin asks for. */
   admin: Sql;
+  /** The loops: no list an admin asks for may hold up the beat. */
+  loops: Sql;
   /** Drizzle on a client of its own: it changes the serialisers of the client it wraps. */
   orm: PostgresJsDatabase;
   close(): Promise<void>;
 }
 
-/** How long a statement may take before its caller is told that the database is not there, in milliseconds. */
-const STATEMENT_DEADLINE_MS = 30_000;
+/** How long a statement may run, in milliseconds. A hot one takes far less than a lease, or leases would end by it. */
+const STATEMENT_MS = { hot: 5_000, admin: 15_000, loops: 30_000 };
+/** How much longer than its statements may run a connection may owe an answer, in milliseconds. */
+const SILENCE_SLACK_MS = 1_500;
 
 const common = {
   fetch_types: false,
@@ -31,35 +36,36 @@ const common = {
   onnotice: () => {},
 } as const;
 
+/** What a pool's sessions are told, and how it notices that one is dead. */
+const pool = (name: keyof typeof STATEMENT_MS, settings: Record<string, string> = {}) => ({
+  ...common,
+  socket: watchedSocket(STATEMENT_MS[name] + SILENCE_SLACK_MS),
+  connection: {
+    application_name: `muster ${name}`,
+    statement_timeout: STATEMENT_MS[name],
+    jit: 'off',
+    ...settings,
+  } as never,
+});
+
 /** Opens the pools; nothing is connected before the first statement. */
 export function openDatabase(url: string, { hotConnections = 8, adminConnections = 4 } = {}): Database {
   const hot = postgres(url, {
-    ...common,
+    ...pool('hot', { plan_cache_mode: 'force_generic_plan', enable_seqscan: 'off', enable_mergejoin: 'off' }),
     max: hotConnections,
-    connection: {
-      application_name: 'muster hot',
-      statement_timeout: STATEMENT_DEADLINE_MS,
-      plan_cache_mode: 'force_generic_plan',
-      jit: 'off',
-      enable_seqscan: 'off',
-      enable_mergejoin: 'off',
-    } as never,
   });
-  const connection = {
-    application_name: 'muster admin',
-    statement_timeout: STATEMENT_DEADLINE_MS,
-    jit: 'off',
-  } as never;
-  // Arrays come and go as arrays here, which takes the driver one look at the catalogue.
-  const admin = postgres(url, { ...common, fetch_types: true, max: adminConnections, connection });
-  const client = postgres(url, { ...common, max: 2, connection });
+  // Arrays come and go as arrays in these, which takes the driver one look at the catalogue.
+  const admin = postgres(url, { ...pool('admin'), fetch_types: true, max: adminConnections });
+  const loops = postgres(url, { ...pool('loops'), fetch_types: true, max: 2 });
+  const client = postgres(url, { ...pool('admin'), max: 2 });
   return {
     url,
     hot,
     admin,
+    loops,
     orm: drizzle(client),
     async close() {
-      await Promise.all([hot, admin, client].map((pool) => pool.end({ timeout: 2 })));
+      await Promise.all([hot, admin, loops, client].map((it) => it.end({ timeout: 2 })));
     },
   };
 }

@@ -1,7 +1,7 @@
 import { ProblemError } from '@muster/shared/errors';
 
 /** How long anything that waits for the database may take before its caller is told, in milliseconds. */
-export const DEADLINE_MS = 30_000;
+export const DEADLINE_MS = 20_000;
 
 /**
  * Waits no longer than the deadline. The driver never settles some statements whose connection died, and a network that

@@ -19,8 +19,10 @@ export interface Loop {
 
 /** A tick that takes longer is given up, in milliseconds: the next one must come. */
 const TICK_DEADLINE_MS = 60_000;
+/** How long a stop waits for the tick in flight, in milliseconds. */
+const STOP_MS = 5_000;
 
-/** Runs a loop: ticks never overlap, a failing one is logged and the next comes all the same, a full one is followed at once. */
+/** Runs a loop: ticks never overlap, a failing one is logged and the next comes all the same. */
 export function createLoop(spec: LoopSpec, log: Log): Loop {
   let timer: NodeJS.Timeout | undefined;
   let current: Promise<number> = Promise.resolve(0);
@@ -55,7 +57,8 @@ export function createLoop(spec: LoopSpec, log: Log): Loop {
     async stop() {
       stopped = true;
       clearTimeout(timer);
-      await current.catch(() => {});
+      // A tick that waits for a dead database is not waited for.
+      await withDeadline(current, STOP_MS).catch(() => {});
     },
   };
 }

@@ -4,81 +4,74 @@ import type { Log } from './log.ts';
 
 const CHANNEL = 'muster';
 
-/** A run whose agent should stop it. */
-export interface CancelledRun {
-  agent_id: string;
-  fence: number;
+/** What parked polls must hear of: classes there is work of, a run to be stopped, an agent that is not what it was. */
+export interface News {
+  ready: number[];
+  cancelled: { agent_id: string; fence: number };
+  changed: string;
 }
 
-/** Tells parked polls what concerns them: here at once, at other coordinators by NOTIFY. */
+/** Tells parked polls what concerns them: here at once, at other coordinators by NOTIFY. Always after the commit. */
 export interface Notifier {
-  /** Call after the commit that made work of these classes ready. */
-  ready(classIds: Iterable<number>): void;
-  onReady(heard: (classIds: number[]) => void): void;
-  /** Call after the commit that asked for these runs to be cancelled. */
-  cancelled(runs: readonly CancelledRun[]): void;
-  onCancelled(heard: (run: CancelledRun) => void): void;
+  tell<K extends keyof News>(kind: K, what: News[K]): void;
+  on<K extends keyof News>(kind: K, heard: (what: News[K]) => void): void;
   /** Whether anybody else listens; a lone coordinator never pays for a NOTIFY. */
   setPeers(peers: boolean): void;
   start(): Promise<void>;
   stop(): Promise<void>;
 }
 
+type Handlers = { [K in keyof News]: ((what: News[K]) => void)[] };
+
+/** A payload has at most 8,000 bytes; classes that do not fit are found by the other coordinators' sweeps. */
+const CLASSES_AT_ONCE = 400;
+
 export function createNotifier(db: Database, coordinatorId: string, log: Log): Notifier {
-  const handlers: ((classIds: number[]) => void)[] = [];
-  const cancelHandlers: ((run: CancelledRun) => void)[] = [];
-  const outgoing = new Set<number>();
-  const messages: string[] = [];
+  const handlers: Handlers = { ready: [], cancelled: [], changed: [] };
+  const ready = new Set<number>();
+  const messages: { kind: keyof News; what: unknown }[] = [];
   let peers = true;
   let sending = false;
   let listening: { stop(): Promise<void> } | undefined;
 
+  const next = () => {
+    if (ready.size === 0) return messages.shift();
+    const what = [...ready].slice(0, CLASSES_AT_ONCE);
+    ready.clear();
+    return { kind: 'ready', what };
+  };
   // NOTIFY takes a lock over the whole database at commit, so it travels alone and at most one at a time.
   const send = async () => {
     if (sending) return;
     sending = true;
-    for (;;) {
-      if (outgoing.size > 0) messages.push(`ready ${[...outgoing].join(',')}`);
-      outgoing.clear();
-      const message = messages.shift();
-      if (message === undefined) break;
-      const payload = `${coordinatorId} ${message}`;
+    for (let message = next(); message; message = next()) {
+      const payload = JSON.stringify({ from: coordinatorId, ...message });
       await db.admin`select pg_notify(${CHANNEL}, ${payload})`.catch((error) =>
         log.warn({ err: error }, 'notify failed'),
       );
     }
     sending = false;
   };
-  const hear = (classIds: number[]) => {
-    for (const handler of handlers) handler(classIds);
+  const hear = <K extends keyof News>(kind: K, what: News[K]) => {
+    for (const handler of handlers[kind]) handler(what);
   };
   return {
-    ready(classIds) {
-      const ids = [...new Set(classIds)];
-      if (ids.length === 0) return;
-      hear(ids);
+    tell(kind, what) {
+      if (Array.isArray(what) && what.length === 0) return;
+      hear(kind, what);
       if (!peers) return;
-      for (const id of ids.slice(0, 500)) outgoing.add(id);
+      if (kind === 'ready') for (const id of what as number[]) ready.add(id);
+      else messages.push({ kind, what });
       setImmediate(() => void send());
     },
-    onReady: (heard) => void handlers.push(heard),
-    cancelled(runs) {
-      for (const run of runs) for (const handler of cancelHandlers) handler(run);
-      if (!peers || runs.length === 0) return;
-      messages.push(...runs.map((run) => `cancel ${run.agent_id},${run.fence}`));
-      setImmediate(() => void send());
-    },
-    onCancelled: (heard) => void cancelHandlers.push(heard),
+    on: (kind, heard) => void handlers[kind].push(heard),
     setPeers: (value) => {
       peers = value;
     },
     async start() {
       listening = await listen(db.url, CHANNEL, (payload) => {
-        const [from, kind, what = ''] = payload.split(' ');
-        if (from === coordinatorId) return;
-        const parts = what.split(',');
-        if (kind === 'ready') hear(parts.map(Number));
-        else for (const handler of cancelHandlers) handler({ agent_id: parts[0]!, fence: Number(parts[1]) });
+        const { from, kind, what } = JSON.parse(payload) as { from: string; kind: keyof News; what: never };
+        if (from !== coordinatorId) hear(kind, what);
       });
     },
     stop: async () => listening?.stop(),

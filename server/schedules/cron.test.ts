@@ -41,11 +41,11 @@ describe('when a pattern fires', () => {
     ['@daily', '@daily', 'UTC', '2026-01-01T12:00:00Z', ['2026-01-02T00:00:00Z']],
     ['in the zone', '0 9 * * *', 'Asia/Kolkata', '2026-01-01T00:00:00Z', ['2026-01-01T03:30:00Z']],
     [
-      'New York springs forward: 02:30 is not there',
+      'New York springs forward: 02:30 is not there, the hour after it is',
       '30 2 * * *',
       'America/New_York',
       '2026-03-07T12:00:00Z',
-      ['2026-03-08T07:30:00Z', '2026-03-09T06:30:00Z'],
+      ['2026-03-08T07:00:00Z', '2026-03-09T06:30:00Z'],
     ],
     [
       'New York falls back: 01:30 comes once',
@@ -59,7 +59,7 @@ describe('when a pattern fires', () => {
       '30 2 * * *',
       'Europe/Berlin',
       '2026-03-28T12:00:00Z',
-      ['2026-03-29T01:30:00Z', '2026-03-30T00:30:00Z'],
+      ['2026-03-29T01:00:00Z', '2026-03-30T00:30:00Z'],
     ],
     [
       'Berlin falls back',

@@ -18,12 +18,17 @@ export async function pauseSchedule(
 /** Fires again from the next due time on: what was due while it was paused stays undone. */
 export async function resumeSchedule(ctx: Ctx, scheduleId: string) {
   const row = await findSchedule(ctx, scheduleId);
-  const nextRunAt = row.status === 'PAUSED' ? firstRun(row.cron_expression, row.timezone, ctx.clock.now()) : null;
+  const nextRunAt =
+    row.status === 'PAUSED' ? firstRun(row.cron_expression, row.timezone, resumeFrom(row, ctx.clock.now())) : null;
   const moved = nextRunAt
     ? await moveSchedule(ctx.db.admin, { scheduleId, event: 'resume', nextRunAt, version: row.version })
     : undefined;
   return settled(ctx, scheduleId, 'resume', 'ACTIVE', moved);
 }
+
+/** Not before what has fired already, should the process's clock be behind. */
+const resumeFrom = ({ last_run_at }: { last_run_at: Date | null }, now: Date): Date =>
+  last_run_at && last_run_at > now ? last_run_at : now;
 
 export async function deleteSchedule(ctx: Ctx, scheduleId: string) {
   const moved = await moveSchedule(ctx.db.admin, { scheduleId, event: 'delete' });

@@ -14,26 +14,35 @@ export const tickLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | '
   async tick() {
     let count = 0;
     for (let full = true; full; ) {
-      const due = await store.listDue(db.admin, BATCH);
+      const due = await store.listDue(db.loops, BATCH);
       if (due.length === 0) break;
-      const fired = await store.fireSchedules(db.admin, await Promise.all(due.map((it) => firingOf(it, classes))));
-      notifier.ready(fired.map((it) => it.class_id));
+      const fired = await store.fireSchedules(db.loops, await Promise.all(due.map((it) => firingOf(it, classes))));
+      notifier.tell(
+        'ready',
+        fired.map((it) => it.class_id),
+      );
       if (fired.length > 0) log.debug({ fired: fired.length }, 'schedules fired');
       count += fired.length;
-      // Another coordinator may hold the rest: it is theirs to fire.
-      full = due.length === BATCH && fired.length > 0;
+      // A schedule may be due more than once. What another coordinator holds is its to fire.
+      full = fired.length > 0;
     }
     return count;
   },
 });
+
+/** Due times that passed while nobody was there still fire, one by one, if it was not longer ago than this, in milliseconds. */
+const CATCH_UP_MS = 60_000;
+
+/** From where the next time is looked for: what is overdue by more than the catch-up is not made up for. */
+const followingFrom = ({ next_run_at, now }: store.DueSchedule) =>
+  new Date(Math.max(next_run_at.getTime(), now.getTime() - CATCH_UP_MS));
 
 async function firingOf(due: store.DueSchedule, classes: Classes): Promise<store.Firing> {
   return {
     schedule_id: due.schedule_id,
     version: due.version,
     scheduled_at: due.next_run_at,
-    // From now, not from the time that was due: what was missed while nobody was there is not made up for.
-    following: nextRun(due.cron_expression, due.timezone, due.now),
+    following: nextRun(due.cron_expression, due.timezone, followingFrom(due)),
     class_id: await classes.idOf(due.owner, due.capability_required),
     execution_id: newId('exec'),
     task_id: newId('task'),
@@ -46,7 +55,7 @@ export const outcomeLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
   intervalMs: 1_000,
   async tick() {
     let seen = 0;
-    for (let read = 1; read > 0; seen += read) read = await store.applyOutcomes(db.admin);
+    for (let read = 1; read > 0; seen += read) read = await store.applyOutcomes(db.loops);
     return seen;
   },
 });

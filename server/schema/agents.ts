@@ -34,6 +34,8 @@ export const agents = pgTable(
     slots_used: integer().notNull().default(0),
     mode: text().notNull().default('OPEN'),
     boot_id: idText().notNull(),
+    /** This life said goodbye: nothing is given to it any more. */
+    left_at: moment(),
     enrollment_token_id: idText().notNull(),
     created_at: moment().notNull(),
     updated_at: moment().notNull(),

@@ -13,7 +13,7 @@ const TRIES = 10;
 export async function cancelTask(ctx: Ctx, { params, body }: InputOf<typeof contract.cancelTask>) {
   for (let tries = 1; ; tries += 1) {
     const cancelled = await store.cancelTask(ctx.db.admin, params.task_id, body.reason ?? null);
-    if (cancelled) ctx.notifier.cancelled(cancelled);
+    for (const run of cancelled ?? []) ctx.notifier.tell('cancelled', run);
     const task = await findTask(ctx, params.task_id);
     if (cancelled) return showTask(task);
     if (isTerminal(task.status))

@@ -13,7 +13,7 @@ export const promoteLoop = ({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Lo
     let moved = 0;
     for (let full = true; full; ) {
       const classIds = await store.promoteTasks(db.hot, BATCH);
-      notifier.ready(classIds);
+      notifier.tell('ready', classIds);
       moved += classIds.length;
       full = classIds.length === BATCH;
     }
@@ -25,5 +25,9 @@ export const promoteLoop = ({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Lo
 export const expireLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
   name: 'tasks.expire',
   intervalMs: 1_000,
-  tick: () => store.expireTasks(db.admin, BATCH),
+  async tick() {
+    let ended = 0;
+    for (let last = BATCH; last === BATCH; ended += last) last = await store.expireTasks(db.loops, BATCH);
+    return ended;
+  },
 });

@@ -15,6 +15,6 @@ export async function retryTask(ctx: Ctx, taskId: string) {
       `task ${taskId} is ${task.status}; only ${allowed} can be retried, once nothing of it runs`,
     );
   }
-  ctx.notifier.ready([retried.class_id]);
+  ctx.notifier.tell('ready', [retried.class_id]);
   return showTask(task);
 }

@@ -48,7 +48,10 @@ export function createSubmitter(
         if (fence === undefined) offer?.decline();
         else offer?.accept(fence, rows[n]!);
       }
-      notifier.ready(rows.filter((_, n) => !inserted.fences.has(n)).map((row) => row.class_id));
+      notifier.tell(
+        'ready',
+        rows.filter((_, n) => !inserted.fences.has(n)).map((row) => row.class_id),
+      );
       return tasks.map((_, n) => ({ fence: inserted.fences.get(n), now: inserted.now }));
     },
     { inFlight: 2 },

@@ -36,7 +36,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
   afterAll(() => it.close());
 
   const history = (agent_id: string, query: { capability?: string; limit?: number; cursor?: string } = {}) =>
-    getTrustHistory(ctx, { params: { agent_id }, query: { limit: 100, ...query }, body: undefined } as Parameters<
+    getTrustHistory(ctx, { params: { agent_id }, query: { limit: 100, ...query }, body: {} } as Parameters<
       typeof getTrustHistory
     >[1]);
 
@@ -77,9 +77,9 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
             const [row] = await it.sql`select * from trust where agent_id = ${agent_id} and capability = ${capability}`;
             expect(row?.dependable ?? 0).toBeCloseTo(evidence.dependable, 12);
             expect(row?.undependable ?? 0).toBeCloseTo(evidence.undependable, 12);
-            const replayed = await it.sql`
+            const replayed = await it.sql<{ completed: boolean }[]>`
               select status = 'COMPLETED' as completed from runs where agent_id = ${agent_id} and capability = ${capability} and fold_seq is not null order by fold_seq`;
-            const again = replayed.reduce((so, it) => withOutcome(so, it.completed), NOTHING);
+            const again = replayed.reduce<Evidence>((so, it) => withOutcome(so, it.completed), NOTHING);
             expect(again.dependable).toBeCloseTo(evidence.dependable, 12);
             expect(again.undependable).toBeCloseTo(evidence.undependable, 12);
             const { data } = await history(agent_id, { capability });
@@ -148,7 +148,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
       [5],
     );
     const board = async (min_runs: number, capability?: string) => {
-      const input = { params: {}, body: undefined, query: { min_runs, limit: 10, capability } };
+      const input = { params: {}, body: {}, query: { min_runs, limit: 10, capability } };
       return (await getLeaderboard(ctx, input as Parameters<typeof getLeaderboard>[1])).data.map((row) => row.agent_id);
     };
     expect(await board(0)).toEqual([good, bad]);

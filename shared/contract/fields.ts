@@ -12,9 +12,19 @@ export const id = (prefix: IdPrefix) =>
 export const timestamp = z.iso.datetime({ offset: true }).meta({ format: 'date-time' });
 export const nullableTimestamp = timestamp.nullable();
 
-/** A JSON value of any shape; what it means is between submitter and agent. */
-export const json = z.json();
-export type Json = z.output<typeof json>;
+/** A time as somebody sends it, in any offset; what is stored and shown is UTC. */
+export const instant = timestamp
+  .refine((text) => /^(19[7-9]|[2-9]\d\d)\d-/.test(text) && !Number.isNaN(Date.parse(text)), {
+    error: 'must be a time from 1970 on, with an offset of less than a day',
+  })
+  .transform((text) => new Date(text).toISOString())
+  .refine((text) => /^(19[7-9]|[2-9]\d\d)\d-/.test(text), { error: 'must be a time between 1970 and 9999, in UTC' });
+
+/** A JSON value of any shape; what it means is between submitter and agent. It passes as it is: the edge has seen that it can be stored. */
+export const json = z
+  .custom<Json>((value) => value !== undefined, { error: 'is required' })
+  .meta({ description: 'any JSON value' });
+export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 
 /** Free text of limited length. */
 export const text = (max: number) => z.string().max(max);
@@ -36,9 +46,15 @@ export const labels = z
   .record(name(64), text(256))
   .refine((value) => Object.keys(value).length <= 32, { error: 'must have at most 32 entries' });
 export const tags = z.array(name(64)).max(32);
+const isObject = (value: unknown): value is Record<string, Json> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
 export const metadata = z
-  .record(name(64), json)
-  .refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 entries' });
+  .custom<Record<string, Json>>(isObject, { error: 'must be an object' })
+  .refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 entries' })
+  .refine((value) => Object.keys(value).every((key) => key.length > 0 && key.length <= 64), {
+    error: 'must have names of 1 to 64 characters',
+  })
+  .meta({ type: 'object', maxProperties: 64 });
 export const priority = z.int().min(1).max(10);
 export const slots = z.int().min(1).max(10_000);
 export const fence = z.int().positive();

@@ -5,6 +5,7 @@ import { endpoint } from './endpoint.ts';
 import {
   capability,
   id,
+  instant,
   json,
   metadata,
   nullableTimestamp,
@@ -85,7 +86,7 @@ export const createTask = endpoint({
   summary: 'Submit a task',
   principals: ['admin'],
   status: 201,
-  body: z.strictObject({ ...taskSettings, run_at: timestamp.optional(), expires_at: timestamp.optional() }),
+  body: z.strictObject({ ...taskSettings, run_at: instant.optional(), expires_at: instant.optional() }),
   response: z.object({
     task_id: id('task'),
     status: z.enum(states(TASK)),

@@ -22,10 +22,10 @@ export async function findCandidates(hot: Sql, agentIds: readonly string[]): Pro
 export async function findAgentState(
   hot: Sql,
   agentId: string,
-): Promise<{ mode: AgentMode; boot_id: string } | undefined> {
+): Promise<{ mode: AgentMode; boot_id: string; left: boolean } | undefined> {
   const [row] = await hot<
-    { mode: AgentMode; boot_id: string }[]
-  >`select mode, boot_id from agents where agent_id = ${agentId}`;
+    { mode: AgentMode; boot_id: string; left: boolean }[]
+  >`select mode, boot_id, left_at is not null as left from agents where agent_id = ${agentId}`;
   return row;
 }
 

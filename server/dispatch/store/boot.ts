@@ -44,9 +44,10 @@ from changed c left join judged j on true`;
 const rest = (it: Departure): string =>
   departure({ ...it, guard: 'true', loses: 'true', set: 'boot_id = boot_id', also: [], leases: 'fence <= $2::bigint' });
 
-const event = (kind: string) => `event as (
+/** What happened, unless nothing did: a token bought by the life that already is. */
+const event = (kind: string, loses = 'true') => `event as (
   insert into events (tx, at, kind, subject_ids, detail)
-  select pg_current_xact_id(), (select now from clock), '${kind}', array_agg(subject_id), jsonb_agg(detail) from changed having count(*) > 0)`;
+  select pg_current_xact_id(), (select now from clock), '${kind}', array_agg(subject_id), jsonb_agg(detail) from changed where (select ${loses} from locked) having count(*) > 0)`;
 
 const presence = (lease: string) => `pulse as (
   insert into presence (agent_id, last_seen_at, lease_expires_at) select subject_id, now, now + interval '${lease}' from changed, clock
@@ -55,7 +56,7 @@ const presence = (lease: string) => `pulse as (
 const REBOOT: Departure = {
   guard: `mode <> 'REVOKED' and (boot_id = $2 or not exists (select from boots b where b.agent_id = agents.agent_id and b.boot_id = $2))`,
   loses: 'boot_id <> $2',
-  set: `boot_id = $2, mode = case when mode = 'DRAINING' and boot_id <> $2 then 'OPEN' else mode end,
+  set: `boot_id = $2, left_at = null,
     display_name = coalesce($3::text::jsonb ->> 'display_name', display_name), slots = coalesce(($3::text::jsonb ->> 'slots')::int, slots),
     labels = coalesce($3::text::jsonb -> 'labels', labels),
     capabilities = case when $3::text::jsonb ? 'capabilities' then array(select jsonb_array_elements_text($3::text::jsonb -> 'capabilities')) else capabilities end`,
@@ -65,16 +66,16 @@ const REBOOT: Departure = {
   message: 'the agent started again',
   also: [
     presence(`${LEASE_TTL_MS} milliseconds`),
-    event('agent.booted'),
+    event('agent.booted', 'boot_id <> $2'),
     'life as (insert into boots (agent_id, boot_id, started_at) select subject_id, $2, now from changed, clock on conflict do nothing)',
     'used as (insert into used_jtis (jkt, jti, expires_at) select jkt, $4, to_timestamp($5::float8) from agents where agent_id = $1)',
   ],
 };
 
 const LEAVE: Departure = {
-  guard: 'boot_id = $2',
+  guard: 'boot_id = $2 and left_at is null',
   loses: 'true',
-  set: 'boot_id = boot_id',
+  set: 'left_at = (select now from clock)',
   status: 'RETURNED',
   fault: 'null::text',
   code: 'left',

@@ -26,6 +26,8 @@ export interface Standing {
   mode: string;
   current: boolean;
   lease_expires_at: Date | null;
+  /** It could be given something in that moment. */
+  able: boolean;
   runs: ClaimedRun[];
 }
 
@@ -42,11 +44,11 @@ x as materialized (
   select * from unnest($1::text::text[], $2::text::text[], $3::text::int[]) with ordinality as x(agent_id, boot_id, want, ord)
 ),
 asking as materialized (
-  select a.agent_id, a.slots_used, a.mode, a.boot_id = x.boot_id as current, p.lease_expires_at, x.ord,
-    case when a.mode = 'OPEN' and a.boot_id = x.boot_id and p.lease_expires_at > (select now from clock)
+  select a.agent_id, a.slots_used, a.mode, a.boot_id = x.boot_id and a.left_at is null as current, p.lease_expires_at, x.ord,
+    case when a.mode = 'OPEN' and a.boot_id = x.boot_id and a.left_at is null and p.lease_expires_at > (select now from clock)
       then greatest(0, least(x.want, a.slots - a.slots_used)) else 0 end as n
   from (select * from x order by agent_id) x
-  cross join lateral (select agent_id, slots, slots_used, mode, boot_id from agents where agents.agent_id = x.agent_id for no key update) a
+  cross join lateral (select agent_id, slots, slots_used, mode, boot_id, left_at from agents where agents.agent_id = x.agent_id for no key update) a
   cross join lateral (select lease_expires_at from presence where presence.agent_id = x.agent_id offset 0) p
 ),
 turns as materialized (select array_agg(agent_id order by i, ord) as ids, count(*) as n from asking, generate_series(1, asking.n) as i),
@@ -82,7 +84,7 @@ slots as (
   where agents.agent_id = any(array(select distinct agent_id from claimed)) and agents.agent_id = g.agent_id
 ),
 assigned as (${runEvent('run.assigned', 'claimed')})
-select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at,
+select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at, a.n > 0 as able,
   c.fence, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt, c.timeout_seconds, c.traceparent
 from asking a left join claimed c on c.agent_id = a.agent_id order by c.fence`;
 
@@ -108,33 +110,44 @@ export async function claimTasks(
     { prepare: true },
   );
   const standings = new Map<string, Standing>();
-  for (const { agent_id, slots_used, mode, current, lease_expires_at, fence, ...run } of rows) {
-    const standing = standings.get(agent_id) ?? { slots_used, mode, current, lease_expires_at, runs: [] };
+  for (const { agent_id, slots_used, mode, current, lease_expires_at, able, fence, ...run } of rows) {
+    const standing = standings.get(agent_id) ?? { slots_used, mode, current, lease_expires_at, able, runs: [] };
     standings.set(agent_id, standing);
     if (fence !== null) standing.runs.push({ ...run, fence: Number(fence) });
   }
   return standings;
 }
 
-/** What an agent is leased, for a poll that does not name all of it: the reply that told of it was lost. */
-export async function listHeldRuns(hot: Sql, agentId: string): Promise<ClaimedRun[]> {
-  const rows = await hot.unsafe<(Omit<ClaimedRun, 'fence'> & { fence: string })[]>(
-    `select l.fence, l.attempt, t.* from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t
-     where l.agent_id = $1 and l.cancel_requested_at is null order by l.fence`,
+/** A run an agent is leased, and whether it is to be stopped. */
+export interface HeldRun extends ClaimedRun {
+  cancel: boolean;
+}
+
+/** All that an agent is leased, for a poll that does not name all of it: the reply that told of it was lost. */
+export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]> {
+  const rows = await hot.unsafe<(Omit<HeldRun, 'fence'> & { fence: string })[]>(
+    `select l.fence, l.attempt, l.cancel_requested_at is not null as cancel, t.*
+     from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t
+     where l.agent_id = $1 order by l.fence`,
     [agentId],
     { prepare: true },
   );
   return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
 }
 
-/** How many of these runs the agent does hold. */
-export async function countHeldRuns(hot: Sql, agentId: string, fences: readonly number[]): Promise<number> {
-  const rows = await hot.unsafe<{ held: number }[]>(
-    'select count(*)::int as held from leases where fence = any($1::text::bigint[]) and agent_id = $2',
+/** Which of these runs the agent does hold, and which of them are to be stopped. */
+export async function findHeldRuns(
+  hot: Sql,
+  agentId: string,
+  fences: readonly number[],
+): Promise<{ fence: number; cancel: boolean }[]> {
+  const rows = await hot.unsafe<{ fence: string; cancel: boolean }[]>(
+    `select fence, cancel_requested_at is not null as cancel from leases
+     where fence = any($1::text::bigint[]) and agent_id = $2 order by fence`,
     [arrayLiteral(fences), agentId],
     { prepare: true },
   );
-  return rows[0]?.held ?? 0;
+  return rows.map((row) => ({ fence: Number(row.fence), cancel: row.cancel }));
 }
 
 /** Which of these classes have work waiting. */

@@ -15,15 +15,7 @@ import { bootAgent, leaveAgent } from './boot.ts';
 import { claimTasks } from './claim.ts';
 import { reapLeases, timeOutRuns } from './reap.ts';
 
-const notifier: Notifier = {
-  ready() {},
-  onReady() {},
-  cancelled() {},
-  onCancelled() {},
-  setPeers() {},
-  async start() {},
-  async stop() {},
-};
+const notifier: Notifier = { tell() {}, on() {}, setPeers() {}, async start() {}, async stop() {} };
 const MIX_MS = 5_000;
 
 /** The parts of a coordinator that change rows, on pools of its own. */

@@ -7,6 +7,9 @@ const BACKOFF_MS = `
   least(${BACKOFF_BASE_MS} * case retry_policy when 'linear' then failures + 1 when 'exponential' then power(2, least(failures, 30)) else 1 end, ${BACKOFF_CAP_MS})
   * (0.5 + random() / 2)`;
 
+/** After so many attempts a task that is given back waits before the next: somebody may be playing with it. */
+const PATIENCE = 10;
+
 /**
  * The tail of every statement that ends runs: results, reaped leases, timeouts, a leaving agent, a new boot. It decides what
  * becomes of each task, writes the run (its evidence), folds the evidence into trust, queues the task again or not, and
@@ -22,7 +25,7 @@ judged as materialized (
     case
       when e.cancel_requested_at is not null then 'none'
       when e.status = 'COMPLETED' then 'final'
-      when e.status in ('RETURNED', 'CANCELLED') then 'ready'
+      when e.status in ('RETURNED', 'CANCELLED') then case when e.attempt < ${PATIENCE} then 'ready' else 'delayed' end
       when not e.retryable or t.retry_policy = 'none' or e.failures >= t.max_retries then 'final'
       when e.status = 'LOST' then 'ready'
       else 'delayed'
@@ -43,7 +46,7 @@ requeued as (
 ),
 postponed as (
   insert into delayed (run_at, task_id, replica, class_id, rank, attempt, failures)
-  select (select now from clock) + ${BACKOFF_MS} * interval '1 millisecond', task_id, replica, class_id, rank, attempt, failures + 1 from judged where next = 'delayed'
+  select (select now from clock) + ${BACKOFF_MS} * interval '1 millisecond', task_id, replica, class_id, rank, attempt, failures + (run_status <> 'RETURNED')::int from judged where next = 'delayed'
 ),
 finished as (${runEvent('run.finished', 'judged')})`;
 

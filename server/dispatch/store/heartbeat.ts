@@ -32,7 +32,7 @@ x as materialized (
 ),
 alive as materialized (
   select x.*, a.mode from x cross join lateral (
-    select mode from agents where agents.agent_id = x.agent_id and agents.boot_id = x.boot_id and agents.mode <> 'REVOKED' offset 0) a
+    select mode from agents where agents.agent_id = x.agent_id and agents.boot_id = x.boot_id and agents.left_at is null and agents.mode <> 'REVOKED' offset 0) a
 ),
 beaten as (
   insert into presence (agent_id, last_seen_at, lease_expires_at, health, slots_free, uptime_ms, metrics)

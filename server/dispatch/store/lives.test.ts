@@ -185,7 +185,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       }
       await pass(2);
       expect(await reapLeases(it.sql, 10)).toMatchObject({ count: 1 });
-      await it.sql`update cluster set steady_since = steady_since - interval '1 day'`;
+      await it.sql`update cluster set beat_at = beat_at + interval '1 day', steady_since = steady_since - interval '1 day'`;
     });
 
     test('does not wait for an agent that somebody has in hand', async () => {

@@ -1,12 +1,14 @@
+import { GAP_MS } from '../../platform/cluster.ts';
 import type { Sql } from '../../platform/database.ts';
 import { END_RUNS, endedBy, RELEASE_SLOTS } from './end-runs.ts';
 import { LEASE_TTL_MS } from './heartbeat.ts';
 
 /**
  * Nothing is reaped until coordinators have been there for one lease time without a gap: who could not beat because nobody
- * listened is not dead.
+ * listened is not dead. The last beat is looked at too, for the gap is written down only by the next one.
  */
-const STEADY = `(select steady_since from cluster) <= (select now from clock) - interval '${LEASE_TTL_MS} milliseconds'`;
+const STEADY = `coalesce((
+  select steady_since <= now - interval '${LEASE_TTL_MS} milliseconds' and beat_at > now - interval '${GAP_MS} milliseconds' from cluster, clock), false)`;
 
 interface Reaped {
   class_id: string;

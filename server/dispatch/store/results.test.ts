@@ -9,15 +9,7 @@ import { createReporter, reportResult } from '../report.ts';
 import { claimTasks } from './claim.ts';
 import { applyResults, findEndedRuns, type NewResult } from './results.ts';
 
-const quiet = {
-  ready() {},
-  onReady() {},
-  cancelled() {},
-  onCancelled() {},
-  setPeers() {},
-  async start() {},
-  async stop() {},
-};
+const quiet = { tell() {}, on() {}, setPeers() {}, async start() {}, async stop() {} };
 
 describe.each([18, 15] as const)('results on Postgres %i', (major) => {
   let it: Rows;

@@ -52,7 +52,7 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
   const ticker = (db = it.db) => {
     const heard: number[] = [];
     const log = { debug() {}, info() {}, warn() {}, error() {} };
-    const deps = { db, notifier: { ready: (ids: number[]) => void heard.push(...ids) }, log };
+    const deps = { db, notifier: { tell: (_: string, ids: number[]) => void heard.push(...ids) }, log };
     const loop = tickLoop(deps as unknown as Parameters<typeof tickLoop>[0], createClasses(db.admin));
     return { tick: () => loop.tick(), heard };
   };
@@ -82,7 +82,7 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
     expect(await tick()).toBe(1);
     expect(heard).toEqual([await it.classOf('echo')]);
     const [task] =
-      await it.sql`select t.*, extract(epoch from run_at - rank)::int as ahead, s.status from tasks t join task_state s using (task_id)`;
+      await it.sql`select t.*, extract(epoch from t.run_at - t.rank)::int as ahead, s.status from tasks t join task_state s using (task_id)`;
     expect(task).toMatchObject({
       schedule_id: id,
       status: 'PENDING',

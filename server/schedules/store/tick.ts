@@ -33,7 +33,7 @@ export interface Firing {
 
 /**
  * Fires due times: the schedule moves on by compare-and-swap on (next_run_at, version), and only where it did are the
- * execution and the task made, all in one statement. So each due time fires once however many coordinators see it.
+ * execution and the task made, all in one statement. So each due time fires once however many coordinators see it; one that has its execution already is passed over.
  * Answers the classes there is now work of.
  */
 export async function fireSchedules(
@@ -62,23 +62,25 @@ export async function fireSchedules(
     fired as (
       insert into executions (execution_id, schedule_id, status, scheduled_at, fired_at, task_id)
       select execution_id, schedule_id, 'FIRED', scheduled_at, now, task_id from moved, clock
+      on conflict do nothing returning execution_id
     ),
+    due as materialized (select * from moved where execution_id in (select execution_id from fired)),
     made as (
       insert into tasks (task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, rank, timeout_seconds, max_retries, retry_policy,
         tags, metadata, schedule_id, run_at, created_at)
       select task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, scheduled_at - priority * interval '5 minutes', timeout_seconds,
-        max_retries, retry_policy, tags, metadata, schedule_id, scheduled_at, now from moved, clock
+        max_retries, retry_policy, tags, metadata, schedule_id, scheduled_at, now from due, clock
     ),
     queued as (
       insert into ready (class_id, rank, task_id, replica, attempt, failures)
-      select class_id, scheduled_at - priority * interval '5 minutes', task_id, 0, 0, 0 from moved
+      select class_id, scheduled_at - priority * interval '5 minutes', task_id, 0, 0, 0 from due
     ),
     event as (
       insert into events (tx, at, kind, subject_ids, detail)
       select pg_current_xact_id(), (select now from clock), 'schedule.fired', array_agg(schedule_id), jsonb_agg(jsonb_build_object('task_id', task_id, 'scheduled_at', scheduled_at))
-      from moved having count(*) > 0
+      from due having count(*) > 0
     )
-    select task_id, class_id from moved`;
+    select task_id, class_id from due`;
   return rows.map((row) => ({ ...row, class_id: Number(row.class_id) }));
 }
 

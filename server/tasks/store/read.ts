@@ -117,13 +117,19 @@ export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]
     TIMED_OUT: sql`and task_id in (select task_id from runs where final and status <> 'COMPLETED')`,
     CANCELLED: sql`and closed_status = 'CANCELLED'`,
     EXPIRED: sql`and closed_status = 'EXPIRED'`,
-    PENDING: sql`and closed_status is null`,
+    PENDING: sql`and task_id in (select task_id from ready union all select task_id from delayed)`,
     COMPLETED: sql`and closed_status is null`,
   };
   return sql<TaskRow[]>`
     select ${sql(SUMMARY)} from task_state where true
       ${status ? narrowed[status] : sql``} ${status ? sql`and status = ${status}` : sql``}
-      ${task_type ? sql`and task_type = ${task_type}` : sql``} ${agent_id ? sql`and agent_id = ${agent_id}` : sql``}
+      ${task_type ? sql`and task_type = ${task_type}` : sql``} ${
+        agent_id
+          ? sql`
+          and agent_id = ${agent_id}
+          and task_id in (select task_id from leases where agent_id = ${agent_id} union all select task_id from runs where agent_id = ${agent_id})`
+          : sql``
+      }
       ${client_id ? sql`and client_id = ${client_id}` : sql``} ${tag ? sql`and ${tag} = any(tags)` : sql``}
       ${after ? sql`and task_id < ${after}` : sql``}
     order by task_id desc limit ${limit}`;

@@ -84,7 +84,7 @@ willing as materialized (
   select a.agent_id, g.boot_id, least(g.want, a.slots - a.slots_used) as n
   from (select agent_id, boot_id, count(*) as want from y where agent_id is not null and due group by 1, 2 order by 1) g
   cross join lateral (select agent_id, slots, slots_used from agents
-    where agents.agent_id = g.agent_id and agents.boot_id = g.boot_id and mode = 'OPEN' for no key update) a
+    where agents.agent_id = g.agent_id and agents.boot_id = g.boot_id and left_at is null and mode = 'OPEN' for no key update) a
   cross join lateral (select 1 from presence p where p.agent_id = g.agent_id and p.lease_expires_at > (select now from clock) offset 0) p
 ),
 handed as materialized (

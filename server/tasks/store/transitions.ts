@@ -53,25 +53,34 @@ export async function retryTask(sql: Sql, taskId: string): Promise<{ task_id: st
   return row;
 }
 
-/** Ends tasks nobody has started by their `expires_at`. Those that were started are merely forgotten here. */
+/**
+ * Ends tasks nobody has started by their `expires_at`. Those that were started, or have ended, are merely forgotten here; one
+ * that is just moving from `delayed` to `ready` is found nowhere in this snapshot and looked for again by the next tick.
+ */
 export async function expireTasks(sql: Sql, limit: number): Promise<number> {
   const rows = await transition<{ expired: number }>(sql, {
     before: {
       due: sql`
-        delete from expiring where (expires_at, task_id) in (
-          select expires_at, task_id from expiring where expires_at <= (select now from clock) order by 1, 2 limit ${limit} for update skip locked)
-        returning task_id`,
+        select expires_at, task_id from expiring where expires_at <= (select now from clock)
+        order by 1, 2 limit ${limit} for update skip locked`,
       unqueued: sql`
         delete from ready r using due, tasks t
         where t.task_id = due.task_id and r.class_id = t.class_id and r.rank = t.rank and r.task_id = t.task_id and r.attempt = 0 returning r.task_id`,
       undelayed: sql`delete from delayed d using due where d.task_id = due.task_id and d.attempt = 0 returning d.task_id`,
+      ended: sql`select task_id from unqueued union all select task_id from undelayed`,
+      forgotten: sql`
+        delete from expiring e using due d where e.expires_at = d.expires_at and e.task_id = d.task_id and (
+          d.task_id in (select task_id from ended)
+          or exists (select from leases l where l.task_id = d.task_id) or exists (select from runs r where r.task_id = d.task_id)
+          or exists (select from tasks t where t.task_id = d.task_id and t.closed_status is not null))
+        returning e.task_id`,
     },
     change: sql`
       update tasks set closed_status = 'EXPIRED', closed_at = (select now from clock), closed_reason = 'not started by expires_at'
-      where closed_status is null and task_id in (select task_id from unqueued union all select task_id from undelayed)
+      where closed_status is null and task_id in (select task_id from ended)
       returning task_id as subject_id, null::jsonb as detail`,
     event: recordEvent(sql, 'task.expired'),
-    answer: sql`select (select count(*)::int from due) as expired`,
+    answer: sql`select count(*)::int as expired from forgotten`,
   });
   return rows[0]?.expired ?? 0;
 }

@@ -1,0 +1,99 @@
+import { createDatabase, testPostgres } from '@muster/testing/postgres';
+import { scratchFolder } from '@muster/testing/scratch';
+import fc from 'fast-check';
+import postgres from 'postgres';
+import { describe, expect, test } from 'vitest';
+import { arrayLiteral, checkServer, DatabaseRefused, migrateDatabase, openDatabase } from './database.ts';
+import { startEmbeddedPostgres } from './embedded-postgres.ts';
+
+const storable = fc
+  .string({
+    maxLength: 30,
+    unit: fc.oneof(
+      fc.constantFrom('"', '\\', ',', '{', '}', ' ', 'NULL', '\n', "'"),
+      fc.string({ unit: 'binary', minLength: 1, maxLength: 1 }),
+    ),
+  })
+  .filter((it) => !it.includes('\0') && it.isWellFormed());
+
+test('array literals come back from Postgres as they went', async () => {
+  const database = await createDatabase(await testPostgres());
+  const db = openDatabase(database.url);
+  try {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.option(storable), { maxLength: 8 }), async (values) => {
+        const [row] = await db.hot.unsafe(
+          'select array_to_json($1::text::text[])::text as it',
+          [arrayLiteral(values)],
+          { prepare: true },
+        );
+        expect(JSON.parse(row!.it)).toEqual(values);
+        const [nested] = await db.hot.unsafe(
+          'select array_to_json(($1::text::text[])[1]::text[])::text as it',
+          [arrayLiteral([arrayLiteral(values)])],
+          { prepare: true },
+        );
+        expect(JSON.parse(nested!.it)).toEqual(values);
+      }),
+      { numRuns: 200, seed: 1 },
+    );
+    const at = new Date('2026-01-02T03:04:05.678Z');
+    const [row] = await db.hot.unsafe(
+      'select $1::text::timestamptz[] = array[$2::text::timestamptz, null] and $3::text::bigint[] = array[9007199254740991, -1] and $4::text::boolean[] = array[true, false] as it',
+      [
+        arrayLiteral([at, undefined]),
+        at.toISOString(),
+        arrayLiteral([Number.MAX_SAFE_INTEGER, -1]),
+        arrayLiteral([true, false]),
+      ],
+    );
+    expect(row!.it).toBe(true);
+  } finally {
+    await db.close();
+    await database.drop();
+  }
+});
+
+describe('a server', () => {
+  test.each(['fsync', 'full_page_writes'])('with %s = off is refused by that name', async (name) => {
+    const scratch = scratchFolder('refused');
+    const server = await startEmbeddedPostgres({
+      dataDir: scratch.path,
+      flags: ['-c', `${name}=off`, '-c', 'dynamic_shared_memory_type=mmap'],
+    });
+    try {
+      const refused = checkServer(server.url);
+      await expect(refused).rejects.toBeInstanceOf(DatabaseRefused);
+      await expect(refused).rejects.toThrow(new RegExp(`${name} = off`));
+    } finally {
+      await server.stop();
+      scratch.remove();
+    }
+  });
+
+  test.each([18, 15] as const)('of release %i is taken', async (major) => {
+    await checkServer(await testPostgres(major));
+  });
+});
+
+test.each([18, 15] as const)('six coordinators that start at once on Postgres %i migrate once', async (major) => {
+  const server = await testPostgres(major);
+  const sql = postgres(server, { max: 1, onnotice: () => {} });
+  const name = `muster_migrate_${process.pid}_${major}`;
+  const url = new URL(server);
+  url.pathname = `/${name}`;
+  try {
+    await sql`create database ${sql(name)}`;
+    await Promise.all(Array.from({ length: 6 }, () => migrateDatabase(url.href)));
+    const own = postgres(url.href, { max: 1 });
+    const applied =
+      await own`select count(*)::int as n, count(distinct hash)::int as once from drizzle.__drizzle_migrations`;
+    expect(applied[0]!.n).toBe(applied[0]!.once);
+    expect(applied[0]!.n).toBeGreaterThan(0);
+    expect(await own`select * from task_state`).toEqual([]);
+    await own.end();
+  } finally {
+    await sql`drop database if exists ${sql(name)} with (force)`;
+    await sql.end();
+  }
+});
