@@ -2,6 +2,7 @@ import * as contract from '@muster/shared/contract/agents';
 import type { SigningKeys } from '../access/signing-keys.ts';
 import { type Route, route } from '../platform/endpoint.ts';
 import { changeMode, getCapabilities, putCapabilities, updateAgent } from './change.ts';
+import { whileCurrent } from './current.ts';
 import {
   createEnrollmentToken,
   getEnrollmentToken,
