@@ -24,7 +24,7 @@ select t.*,
     else 'PENDING'
   end as status,
   t.closed_status is null and l.fence is null and coalesce(r.status <> 'COMPLETED', false) as dead_letter,
-  coalesce(l.agent_id, r.agent_id) as agent_id,
+  coalesce(l.agent_id, r.agent_id, case when t.closed_status is not null then q.agent_id end) as agent_id,
   coalesce(l.attempt, r.attempt, q.attempt, 0) as attempt,
   coalesce(l.started_at, r.started_at) as started_at,
   coalesce(t.closed_at, r.finished_at) as finished_at,
@@ -36,5 +36,5 @@ left join lateral (
   where runs.task_id = t.task_id and runs.final and runs.fence > t.reset_fence order by fence desc limit 1
 ) r on true
 left join lateral (
-  select attempt from runs where runs.task_id = t.task_id and runs.fence > t.reset_fence order by fence desc limit 1
+  select attempt, agent_id from runs where runs.task_id = t.task_id and runs.fence > t.reset_fence order by fence desc limit 1
 ) q on l.fence is null and r.fence is null;

@@ -13,6 +13,7 @@ import { createClock } from './platform/clock.ts';
 import { type Config, ConfigError } from './platform/config.ts';
 import type { Deps } from './platform/ctx.ts';
 import { checkServer, migrateDatabase, openDatabase } from './platform/database.ts';
+import { withDeadline } from './platform/deadline.ts';
 import { startEmbeddedPostgres } from './platform/embedded-postgres.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createNotifier } from './platform/notify.ts';
@@ -34,6 +35,8 @@ export interface Coordinator {
 
 /** How long requests in flight are waited for at a stop, in milliseconds. */
 const DRAIN_MS = 10_000;
+/** How long a stop waits to be known as gone, in milliseconds: it would be forgotten anyway. */
+const LEAVE_MS = 2_000;
 
 /** Starts a coordinator: database, tables, keys, loops, HTTP. Whatever was opened before something failed is closed again. */
 export async function startCoordinator(
@@ -63,7 +66,8 @@ async function open(
   await migrateDatabase(databaseUrl);
   const db = openDatabase(databaseUrl);
   opened.push(() => db.close());
-  const clock = createClock(db.loops);
+  // By the pool that gives up first: the coordinator's beat waits for it.
+  const clock = createClock(db.hot);
   await clock.sync();
   const coordinatorId = newId('coord');
   const notifier = createNotifier(db, coordinatorId, log);
@@ -87,7 +91,7 @@ async function open(
   };
   // Before the first request: whether there was a gap, and what became due meanwhile.
   await loops[0]?.tick();
-  opened.push(() => leaveCluster(db.loops, coordinatorId));
+  opened.push(() => withDeadline(leaveCluster(db.loops, coordinatorId), LEAVE_MS));
   const app = createApp({ edge, dispatch, submitter, draining: () => draining });
   const server = await listen(config, app.fetch);
   url = urlOf(config, server);

@@ -58,7 +58,10 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
   const db = openMore();
   const sql = db.admin;
   await beatCoordinator(sql, newId('coord'), '');
-  await sql`update cluster set steady_since = steady_since - interval '1 day'`;
+  // As if a coordinator had always been there, and were to stay.
+  const steady = () => sql`
+    update cluster set beat_at = now + interval '1 day', steady_since = now - interval '1 day' from (select muster_now() as now) clock`;
+  await steady();
   const tables = await sql<{ name: string }[]>`
     select tablename as name from pg_tables where schemaname = 'public' and tablename <> all(${KEPT}::text[])`;
   const classes = new Map<string, Promise<number>>();
@@ -100,6 +103,7 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
         await auditRows(sql);
       } finally {
         await sql.unsafe(tables.map(({ name }) => `delete from ${name};`).join('\n'));
+        await steady();
       }
     },
     async close() {

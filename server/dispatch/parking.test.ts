@@ -8,6 +8,8 @@ const LONG = 60_000;
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const task = { task_id: 'task_it', input_data: '{}' } as NewTask;
 const run = (fence: number) => ({ fence, task_id: `task_${fence}` }) as ClaimedRun;
+/** As they are when the poll is answered: what is added later is lost. */
+const fencesIn = ({ runs }: News) => runs.map((it) => it.fence);
 const none: Claimed = { runs: [], able: true };
 
 describe('parked polls', () => {
@@ -146,7 +148,7 @@ describe('parked polls', () => {
         let fence = 0;
         const given = new Map<number, string>();
         const waiting: (() => void)[] = [];
-        const polls: { agent: string; slots: number; answered: Promise<News>; end: AbortController }[] = [];
+        const polls: { agent: string; slots: number; answered: Promise<number[]>; end: AbortController }[] = [];
         const give = (agent: string) => {
           fence += 1;
           given.set(fence, agent);
@@ -167,7 +169,12 @@ describe('parked polls', () => {
           if (what === 'park') {
             const end = new AbortController();
             const poll = { agent_id: `a${who}`, boot_id: 'b', slots: n + 1, classIds: [n % 2, 2] };
-            polls.push({ agent: poll.agent_id, slots: poll.slots, end, answered: it.park(poll, LONG, end.signal) });
+            polls.push({
+              agent: poll.agent_id,
+              slots: poll.slots,
+              end,
+              answered: it.park(poll, LONG, end.signal).then(fencesIn),
+            });
           } else if (what === 'offer') {
             for (const offer of it.handOff([n % 3, 2]))
               if (offer) void later().then(() => (flag ? offer.accept(give(offer.agent_id), task) : offer.decline()));
@@ -182,9 +189,7 @@ describe('parked polls', () => {
           settle();
           await turn();
         }
-        const told = await Promise.all(
-          polls.map(async (poll) => ({ ...poll, fences: (await poll.answered).runs.map((it) => it.fence) })),
-        );
+        const told = await Promise.all(polls.map(async (poll) => ({ ...poll, fences: await poll.answered })));
         for (const { agent, slots, fences } of told) {
           expect(fences.length).toBeLessThanOrEqual(slots);
           for (const one of fences) expect(given.get(one)).toBe(agent);

@@ -90,7 +90,7 @@ function answer(
     applied,
     ...(code ? { code } : {}),
   }));
-  const stop = cancel.length ? `,"cancel":${JSON.stringify(cancel.map(runIdOf))}` : '';
+  const stop = cancel.length ? `,"cancel":${JSON.stringify([...new Set(cancel)].map(runIdOf))}` : '';
   return new JsonText(
     `{"runs":[${runs.map(runText).join(',')}],"results":${JSON.stringify(confirmed)},"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}${stop}}`,
   );

@@ -26,8 +26,9 @@ export async function readJson(request: Request): Promise<unknown> {
   }
   // A body without so many brackets cannot be nested so deep, so few need a walk.
   if (bracketsIn(text) > MAX_DEPTH) refuseDeep(value);
-  // NUL and halves of surrogate pairs only survive JSON as escapes, so bodies without any need no walk.
-  if (/\\u0000|\\ud[89a-f]/i.test(text)) refuseUnstorable(value, '#');
+  // NUL and halves of surrogate pairs only survive JSON as escapes, and a number is only too large with an exponent or many
+  // digits, so bodies without any need no walk.
+  if (/\\u0000|\\ud[89a-f]|\de\+?\d{3}|\d{309}/i.test(text)) refuseUnstorable(value, '#');
   return value;
 }
 
@@ -59,6 +60,9 @@ function refuseUnstorable(value: unknown, pointer: string): void {
       const detail = value.includes('\0') ? 'holds a NUL character' : 'holds half of a surrogate pair';
       throw new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
     }
+  } else if (typeof value === 'number' && !Number.isFinite(value)) {
+    const detail = 'is a number too large to be kept';
+    throw new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
   } else if (typeof value === 'object' && value !== null) {
     for (const [key, item] of Object.entries(value)) {
       refuseUnstorable(key, `${pointer}/${key.replaceAll('\0', '\\0').toWellFormed()}`);

@@ -2,7 +2,7 @@ import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks } from '../../tasks/store/submit.ts';
 import { cancelTask } from '../../tasks/store/transitions.ts';
-import { claimTasks, findReadyClasses, listHeldRuns } from './claim.ts';
+import { claimTasks, findHeldRuns, findReadyClasses, listHeldRuns } from './claim.ts';
 
 describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
   let it: Rows;
@@ -123,13 +123,23 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
     });
   });
 
-  test('what an agent holds can be told again, with the same fences, without what it is to stop', async () => {
+  test('what an agent holds can be told again, with the same fences, and what of it is to stop', async () => {
     const agent = await it.agent();
     const [kept, stopped] = [await it.task(agent), await it.task(agent)];
     const { fences } = await insertTasks(it.db.hot, [kept, stopped]);
     await cancelTask(it.sql, stopped.task_id, null);
     const held = await listHeldRuns(it.db.hot, agent.agent_id);
-    expect(held).toMatchObject([{ fence: fences.get(0), task_id: kept.task_id, attempt: 1, input_data: '{}' }]);
+    expect(held).toMatchObject([
+      { fence: fences.get(0), task_id: kept.task_id, attempt: 1, input_data: '{}', cancel: false },
+      { fence: fences.get(1), task_id: stopped.task_id, cancel: true },
+    ]);
+    const other = await it.agent();
+    const named = [fences.get(1)!, fences.get(0)!, 999_999];
+    expect(await findHeldRuns(it.db.hot, agent.agent_id, named)).toEqual([
+      { fence: fences.get(0), cancel: false },
+      { fence: fences.get(1), cancel: true },
+    ]);
+    expect(await findHeldRuns(it.db.hot, other.agent_id, named)).toEqual([]);
   });
 
   test('classes with work are found, whichever are asked for', async () => {

@@ -140,6 +140,14 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       expect(await applyResults(it.db.hot, [result(agent, fence)])).toHaveLength(1);
     });
 
+    test("of a run that another's owner reports of in the same batch changes nothing of that run", async () => {
+      const [owner, thief] = [await it.agent(), await it.agent()];
+      const [wanted, own] = [await lease(owner), await lease(owner)];
+      const applied = await applyResults(it.db.hot, [result(thief, wanted.fence), result(owner, own.fence)]);
+      expect(applied.map((it) => it.fence)).toEqual([own.fence]);
+      expect(await it.status(wanted.task_id)).toBe('ASSIGNED');
+    });
+
     test('a result is applied once, however often it comes', async () => {
       const agent = await it.agent();
       const { fence } = await lease(agent);

@@ -1,0 +1,152 @@
+import type { Endpoint } from '@muster/shared/contract/endpoint';
+import { agents, dispatch, ENDPOINTS, ops, schedules, tasks, trust } from '@muster/shared/contract/index';
+import { newId } from '@muster/shared/ids';
+import { expect, test } from 'vitest';
+import { networkAt, startNetwork } from './fixtures/network.ts';
+import { RawAgent } from './fixtures/raw-agent.ts';
+
+/** Notes what was called with success: `checkedClient` fails where the answer is not what the contract says. */
+const note =
+  (client: RawAgent['call'], called: Set<Endpoint>): RawAgent['call'] =>
+  async (endpoint, call, options) => {
+    const answer = await client(endpoint, call, options);
+    called.add(endpoint);
+    return answer;
+  };
+
+test('every endpoint answers success exactly as its contract says, empty and full', async () => {
+  const network = await startNetwork();
+  const agent = new RawAgent({ url: network.url });
+  const called = new Set<Endpoint>();
+  const admin = note(network.admin, called);
+  Object.assign(agent, { call: note(agent.call, called) });
+  await readEverything(admin, {});
+
+  const token = await admin(agents.createEnrollmentToken, {
+    body: { max_uses: 2, capabilities: ['work', 'other:v1'], serves: 'all' },
+  });
+  await agent.register({ enrollment_token: token.enrollment_token, capabilities: ['work'], slots: 3 });
+  const agent_id = agent.agentId;
+  await agent.assert();
+  await agent.beat({ status: 'DEGRADED', uptime_ms: 5, metrics: { load: 0.5 } });
+  await agent.call(agents.updateAgent, {
+    params: { agent_id },
+    body: { display_name: 'é☃', labels: { zone: 'a/b' }, slots: 2 },
+  });
+  await agent.call(agents.putCapabilities, { params: { agent_id }, body: { capabilities: ['work', 'other:v1'] } });
+  for (const verb of [agents.cordonAgent, agents.uncordonAgent, agents.drainAgent, agents.uncordonAgent])
+    await admin(verb, { params: { agent_id } });
+
+  const body = {
+    task_type: 'work',
+    input_data: { text: 'é☃', deep: [{ list: [1, 2.5, null, true] }] },
+    client_id: 'client',
+    tags: ['a', 'b c'],
+    metadata: { why: ['not'] },
+    expires_at: '2099-01-01T00:00:00Z',
+  };
+  const done = await admin(tasks.createTask, { body });
+  const run = await agent.take();
+  expect(run.input_data).toEqual(body.input_data);
+  await agent.start(run);
+  await agent.call(dispatch.progressRun, {
+    params: { run_id: run.run_id },
+    body: { fence: run.fence, percent: 50, message: 'half', checkpoint: { at: 5 } },
+  });
+  await readEverything(admin, { agent_id, task_id: done.task_id });
+  await agent.complete(run, { answer: 42 });
+
+  const failing = await admin(tasks.createTask, { body: { ...body, max_retries: 0 } });
+  await agent.fail(await agent.take(), { message: 'no', code: 'no', fault: 'agent', retryable: false });
+  await admin(tasks.retryTask, { params: { task_id: failing.task_id } });
+  await admin(tasks.cancelTask, { params: { task_id: failing.task_id }, body: { reason: 'enough' } });
+  await admin(tasks.createTask, { body: { ...body, run_at: '2099-01-01T00:00:00Z' } });
+
+  const { schedule_id } = await admin(schedules.createSchedule, {
+    body: {
+      task_type: 'work',
+      input_data: null,
+      cron_expression: '0 0 * * *',
+      description: 'daily',
+      timezone: 'Europe/Berlin',
+    },
+  });
+  for (const [cron_expression, valid] of [
+    ['*/5 * * * *', true],
+    ['nonsense', false],
+    ['0 0 31 2 *', false],
+  ] as const)
+    expect(await admin(schedules.validateSchedule, { body: { cron_expression } })).toMatchObject({ valid });
+  await admin(schedules.pauseSchedule, { params: { schedule_id }, body: { note: 'later' } });
+  await admin(schedules.resumeSchedule, { params: { schedule_id } });
+  await network.clock.advance('25h');
+  await readEverything(admin, {
+    agent_id,
+    task_id: failing.task_id,
+    schedule_id,
+    enrollment_token_id: token.enrollment_token_id,
+  });
+  await admin(schedules.deleteSchedule, { params: { schedule_id } });
+  await admin(agents.revokeEnrollmentToken, { params: { enrollment_token_id: token.enrollment_token_id } });
+  const again = new RawAgent({ url: network.url, now: () => network.clock.now() });
+  const fresh = await network.enrol();
+  await again.register({ enrollment_token: fresh, capabilities: ['work'] });
+  Object.assign(again, { call: note(again.call, called) });
+  await again.assert(newId('boot'));
+  await again.leave();
+  await admin(agents.deleteAgent, { params: { agent_id } });
+  await readEverything(admin, { agent_id, schedule_id, enrollment_token_id: token.enrollment_token_id });
+
+  const names = (of: Iterable<Endpoint>) => {
+    const those = new Set(of);
+    return Object.keys(ENDPOINTS).filter((name) => those.has(ENDPOINTS[name]!));
+  };
+  expect(names(called)).toEqual(Object.keys(ENDPOINTS));
+});
+
+/** All that can be read, of nothing in particular and of these. */
+async function readEverything(
+  admin: RawAgent['call'],
+  ids: { agent_id?: string; task_id?: string; schedule_id?: string; enrollment_token_id?: string },
+): Promise<void> {
+  for (const endpoint of [ops.livez, ops.readyz, ops.jwks, ops.openapi]) await admin(endpoint, {});
+  for (const endpoint of [
+    agents.listAgents,
+    agents.searchAgents,
+    agents.listEnrollmentTokens,
+    tasks.listTasks,
+    schedules.listSchedules,
+    trust.getLeaderboard,
+  ])
+    await admin(endpoint, {});
+  const { agent_id, task_id, schedule_id, enrollment_token_id } = ids;
+  if (agent_id) {
+    for (const endpoint of [agents.getAgent, agents.getCapabilities, trust.getTrust, trust.getTrustHistory])
+      await admin(endpoint, { params: { agent_id } });
+  }
+  if (task_id) await admin(tasks.getTask, { params: { task_id } });
+  if (schedule_id) {
+    for (const endpoint of [schedules.getSchedule, schedules.listExecutions])
+      await admin(endpoint, { params: { schedule_id } });
+  }
+  if (enrollment_token_id) await admin(agents.getEnrollmentToken, { params: { enrollment_token_id } });
+}
+
+test('a list is the same by pages of any size as at once, newest first', async () => {
+  const network = await startNetwork();
+  const { admin } = networkAt(network.url, network.adminKey);
+  const ids: string[] = [];
+  for (let n = 0; n < 7; n += 1)
+    ids.unshift(await network.submit({ task_type: n % 2 ? 'odd' : 'even', input_data: n }));
+  for (const limit of [1, 2, 3, 7, 200]) {
+    const seen: string[] = [];
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const page = await admin(tasks.listTasks, { query: { limit, ...(cursor ? { cursor } : {}) } });
+      seen.push(...page.data.map(({ task_id }) => task_id));
+      cursor = page.next_cursor;
+    }
+    expect(seen, `limit ${limit}`).toEqual(ids);
+  }
+  const odd = await admin(tasks.listTasks, { query: { task_type: 'odd' } });
+  expect(odd.data).toHaveLength(3);
+});

@@ -1,0 +1,101 @@
+import { cordonAgent, putCapabilities } from '@muster/shared/contract/agents';
+import { retryTask } from '@muster/shared/contract/tasks';
+import { expect, test } from 'vitest';
+import { inParallel, startNetwork, type TestNetwork } from './fixtures/network.ts';
+import type { RawAgent } from './fixtures/raw-agent.ts';
+
+const LONG = 25_000;
+
+/** A task of the type that has been there before, and is not there now: to be retried. */
+async function cancelledTask(network: TestNetwork, task_type = 'work'): Promise<string> {
+  const task_id = await network.submit({ task_type, input_data: null });
+  await network.cancel(task_id);
+  return task_id;
+}
+
+/** Parks a poll of each agent, in order. Nothing can tell a client that it has come to wait, but the agent's next word can: it comes after. */
+async function parkInOrder(waiters: RawAgent[]) {
+  const polls = [];
+  for (const agent of waiters) {
+    polls.push(agent.poll({ wait_ms: LONG }));
+    for (let n = 0; n < 3; n += 1) await agent.beat();
+  }
+  return polls;
+}
+
+test('a task that becomes ready gets past any number of waiting polls whose agents may have none', async () => {
+  const network = await startNetwork();
+  const closed = await inParallel(Array.from({ length: 40 }), 8, () => network.rawAgent());
+  const open = await network.rawAgent();
+  const task_id = await cancelledTask(network);
+  const polls = await parkInOrder([...closed, open]);
+  // Behind the coordinator's back, as at another one whose word has not come yet.
+  await network.sql`update agents set mode = 'CORDONED' where agent_id <> ${open.agentId}`;
+  const since = performance.now();
+  await network.admin(retryTask, { params: { task_id } });
+  expect((await polls.at(-1)!).runs).toMatchObject([{ task_id }]);
+  expect(performance.now() - since).toBeLessThan(2_000);
+  // Those were let go meanwhile, with nothing.
+  await Promise.all(polls.slice(0, -1).map(async (poll) => expect((await poll).runs).toEqual([])));
+});
+
+test('so does a delayed one when its time has come', async () => {
+  const network = await startNetwork();
+  const closed = await inParallel(Array.from({ length: 20 }), 8, () => network.rawAgent());
+  const open = await network.rawAgent();
+  await cancelledTask(network);
+  const run_at = new Date((await network.clock.now()).getTime() + 600_000).toISOString();
+  const task_id = await network.submit({ task_type: 'work', input_data: null, run_at });
+  const polls = await parkInOrder([...closed, open]);
+  await network.sql`update agents set mode = 'CORDONED' where agent_id <> ${open.agentId}`;
+  await network.clock.advance('11m');
+  expect((await polls.at(-1)!).runs).toMatchObject([{ task_id }]);
+  await Promise.all(polls);
+});
+
+test('what an agent is not able to do any more is not given to its waiting poll', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent({ capabilities: ['old', 'new'] });
+  for (const type of ['old', 'new']) await cancelledTask(network, type);
+  const [waiting] = await parkInOrder([agent]);
+  await network.admin(putCapabilities, { params: { agent_id: agent.agentId }, body: { capabilities: ['new'] } });
+  const old = await network.submit({ task_type: 'old', input_data: null });
+  expect((await waiting!).runs).toEqual([]);
+  const next = agent.poll({ wait_ms: LONG });
+  const task_id = await network.submit({ task_type: 'new', input_data: null });
+  expect((await next).runs).toMatchObject([{ task_id }]);
+  expect(await network.task(old)).toMatchObject({ status: 'PENDING' });
+});
+
+test('a poll that waits is answered when its agent is cordoned', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent();
+  await cancelledTask(network);
+  const [waiting] = await parkInOrder([agent]);
+  const since = performance.now();
+  await network.admin(cordonAgent, { params: { agent_id: agent.agentId } });
+  expect((await waiting!).runs).toEqual([]);
+  expect(performance.now() - since).toBeLessThan(2_000);
+});
+
+test('a task submitted in whatever moment of a poll is delivered by it at once', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent();
+  await cancelledTask(network);
+  const took: number[] = [];
+  for (let n = 0; n < 200; n += 1) {
+    const poll = agent.poll({ wait_ms: LONG });
+    // Both are under way: now the one is first, now the other.
+    for (let turns = n % 20; turns > 0; turns -= 1) await new Promise((resolve) => setImmediate(resolve));
+    const since = performance.now();
+    const submitted = network.submit({ task_type: 'work', input_data: n });
+    const [run] = (await poll).runs;
+    took.push(performance.now() - since);
+    expect(run?.input_data).toBe(n);
+    await submitted;
+    await agent.complete(run!);
+  }
+  took.sort((a, b) => a - b);
+  // A poll that missed it would hear of it by the next sweep, a second later or more.
+  expect(took[197], `${took.slice(-5)}`).toBeLessThan(500);
+});
