@@ -90,6 +90,5 @@ test.concurrent('with a database that swallows everything a coordinator says tha
   const ready = await fetch(`${coordinator.url}/readyz`);
   expect([ready.status, await ready.json()]).toMatchObject([503, { code: 'storage-unavailable' }]);
   const took = (await timed(coordinator.stop())).ms;
-  console.log(took);
   expect(took).toBeLessThan(20_000);
 });

@@ -1,4 +1,4 @@
-import { cordonAgent, putCapabilities } from '@muster/shared/contract/agents';
+import { putCapabilities } from '@muster/shared/contract/agents';
 import { retryTask } from '@muster/shared/contract/tasks';
 import { expect, test } from 'vitest';
 import { inParallel, startNetwork, type TestNetwork } from './fixtures/network.ts';
@@ -13,24 +13,30 @@ async function cancelledTask(network: TestNetwork, task_type = 'work'): Promise<
   return task_id;
 }
 
+/** Cordons all agents but one behind the coordinator's back, as another one would whose word has not come yet. */
+const cordonOthers = ({ sql }: TestNetwork, { agentId }: RawAgent) => sql`
+  with cordoned as (update agents set mode = 'CORDONED' where agent_id <> ${agentId} returning agent_id)
+  insert into events (tx, at, kind, subject_ids)
+  select pg_current_xact_id(), muster_now(), 'agent.cordoned', array_agg(agent_id) from cordoned`;
+
 /** Parks a poll of each agent, in order. Nothing can tell a client that it has come to wait, but the agent's next word can: it comes after. */
 async function parkInOrder(waiters: RawAgent[]) {
   const polls = [];
   for (const agent of waiters) {
     polls.push(agent.poll({ wait_ms: LONG }));
-    for (let n = 0; n < 3; n += 1) await agent.beat();
+    await agent.beat();
+    await agent.beat();
   }
   return polls;
 }
 
 test('a task that becomes ready gets past any number of waiting polls whose agents may have none', async () => {
   const network = await startNetwork();
-  const closed = await inParallel(Array.from({ length: 40 }), 8, () => network.rawAgent());
+  const closed = await inParallel(Array.from({ length: 30 }), 8, () => network.rawAgent());
   const open = await network.rawAgent();
   const task_id = await cancelledTask(network);
   const polls = await parkInOrder([...closed, open]);
-  // Behind the coordinator's back, as at another one whose word has not come yet.
-  await network.sql`update agents set mode = 'CORDONED' where agent_id <> ${open.agentId}`;
+  await cordonOthers(network, open);
   const since = performance.now();
   await network.admin(retryTask, { params: { task_id } });
   expect((await polls.at(-1)!).runs).toMatchObject([{ task_id }]);
@@ -47,7 +53,7 @@ test('so does a delayed one when its time has come', async () => {
   const run_at = new Date((await network.clock.now()).getTime() + 600_000).toISOString();
   const task_id = await network.submit({ task_type: 'work', input_data: null, run_at });
   const polls = await parkInOrder([...closed, open]);
-  await network.sql`update agents set mode = 'CORDONED' where agent_id <> ${open.agentId}`;
+  await cordonOthers(network, open);
   await network.clock.advance('11m');
   expect((await polls.at(-1)!).runs).toMatchObject([{ task_id }]);
   await Promise.all(polls);
@@ -67,23 +73,12 @@ test('what an agent is not able to do any more is not given to its waiting poll'
   expect(await network.task(old)).toMatchObject({ status: 'PENDING' });
 });
 
-test('a poll that waits is answered when its agent is cordoned', async () => {
-  const network = await startNetwork();
-  const agent = await network.rawAgent();
-  await cancelledTask(network);
-  const [waiting] = await parkInOrder([agent]);
-  const since = performance.now();
-  await network.admin(cordonAgent, { params: { agent_id: agent.agentId } });
-  expect((await waiting!).runs).toEqual([]);
-  expect(performance.now() - since).toBeLessThan(2_000);
-});
-
 test('a task submitted in whatever moment of a poll is delivered by it at once', async () => {
   const network = await startNetwork();
   const agent = await network.rawAgent();
   await cancelledTask(network);
   const took: number[] = [];
-  for (let n = 0; n < 200; n += 1) {
+  for (let n = 0; n < 150; n += 1) {
     const poll = agent.poll({ wait_ms: LONG });
     // Both are under way: now the one is first, now the other.
     for (let turns = n % 20; turns > 0; turns -= 1) await new Promise((resolve) => setImmediate(resolve));
@@ -97,5 +92,5 @@ test('a task submitted in whatever moment of a poll is delivered by it at once',
   }
   took.sort((a, b) => a - b);
   // A poll that missed it would hear of it by the next sweep, a second later or more.
-  expect(took[197], `${took.slice(-5)}`).toBeLessThan(500);
+  expect(took[147], `${took.slice(-5)}`).toBeLessThan(500);
 });

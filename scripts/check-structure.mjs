@@ -12,7 +12,7 @@ const SLICES =
   'schema platform audit events access agents trust tasks runs dispatch verification environments logs artifacts templates workflows schedules webhooks ops'.split(
     ' ',
   );
-const SERVER_ROOT = ['main', 'coordinator', 'app', 'loops', 'dev'].map((name) => `server/${name}.ts`);
+const SERVER_ROOT = ['main', 'start', 'coordinator', 'app', 'loops', 'dev'].map((name) => `server/${name}.ts`);
 /** @type {Record<string, string[]>} which workspaces a workspace may import; folders that are not listed may import any */
 const MAY_IMPORT = {
   shared: ['shared'],

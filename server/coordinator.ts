@@ -14,7 +14,7 @@ import { type Config, ConfigError } from './platform/config.ts';
 import type { Deps } from './platform/ctx.ts';
 import { checkServer, migrateDatabase, openDatabase } from './platform/database.ts';
 import { withDeadline } from './platform/deadline.ts';
-import { startEmbeddedPostgres } from './platform/embedded-postgres.ts';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './platform/embedded-postgres.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createNotifier } from './platform/notify.ts';
 import { ensureOutcomeReader } from './schedules/store/tick.ts';
@@ -41,7 +41,7 @@ const LEAVE_MS = 2_000;
 /** Starts a coordinator: database, tables, keys, loops, HTTP. Whatever was opened before something failed is closed again. */
 export async function startCoordinator(
   config: Config,
-  { log = createLog(config.logLevel) }: { log?: Log } = {},
+  { log = createLog(config.logLevel), postgres }: { log?: Log; postgres?: Promise<EmbeddedPostgres> } = {},
 ): Promise<Coordinator> {
   const opened: (() => Promise<unknown>)[] = [];
   const close = async () => {
@@ -49,7 +49,8 @@ export async function startCoordinator(
       await undo().catch((error) => log.error({ err: error }, 'could not close'));
   };
   try {
-    return await open(config, log, opened, close);
+    const databaseUrl = await findDatabase(config, log, opened, postgres);
+    return await open(config, databaseUrl, log, opened, close);
   } catch (error) {
     await close();
     throw error;
@@ -58,11 +59,11 @@ export async function startCoordinator(
 
 async function open(
   config: Config,
+  databaseUrl: string,
   log: Log,
   opened: (() => Promise<unknown>)[],
   close: () => Promise<void>,
 ): Promise<Coordinator> {
-  const databaseUrl = await findDatabase(config, log, opened);
   await migrateDatabase(databaseUrl);
   const db = openDatabase(databaseUrl);
   opened.push(() => db.close());
@@ -106,12 +107,17 @@ async function open(
   return { url, adminKey: admin.key, adminKeyMade: admin.made ? admin.path : undefined, tick, stop: close };
 }
 
-async function findDatabase(config: Config, log: Log, opened: (() => Promise<unknown>)[]): Promise<string> {
+async function findDatabase(
+  config: Config,
+  log: Log,
+  opened: (() => Promise<unknown>)[],
+  starting: Promise<EmbeddedPostgres> | undefined,
+): Promise<string> {
   if (config.databaseUrl) {
     await checkServer(config.databaseUrl);
     return config.databaseUrl;
   }
-  const postgres = await startEmbeddedPostgres({ dataDir: config.dataDir });
+  const postgres = await (starting ?? startEmbeddedPostgres({ dataDir: config.dataDir }));
   opened.push(() => postgres.stop());
   log.info({ pid: postgres.pid, adopted: postgres.adopted }, 'embedded Postgres runs');
   return postgres.url;

@@ -7,11 +7,12 @@ import * as agents from '@muster/shared/contract/agents';
 import * as schedules from '@muster/shared/contract/schedules';
 import * as tasks from '@muster/shared/contract/tasks';
 import * as trust from '@muster/shared/contract/trust';
-import { type Coordinator, startCoordinator } from './coordinator.ts';
+import type { Coordinator } from './coordinator.ts';
 import { type Config, ConfigError, parseConfig } from './platform/config.ts';
 import { createLog } from './platform/log.ts';
 import { packageFile } from './platform/package-file.ts';
 import { failStart } from './platform/start-failure.ts';
+import { start } from './start.ts';
 
 const ROOT = fileURLToPath(new URL('.', packageFile('package.json')));
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
@@ -30,9 +31,7 @@ async function main(): Promise<void> {
       `MUSTER_HOST: ${JSON.stringify(config.host)} is not allowed; npm start serves ${LOOPBACK.join(', ')} only, use npm run serve`,
     );
   }
-  const coordinator = await startCoordinator(config, {
-    log: createLog(process.env.MUSTER_LOG_LEVEL ? config.logLevel : 'warn'),
-  });
+  const coordinator = await start(config, createLog(process.env.MUSTER_LOG_LEVEL ? config.logLevel : 'warn'));
   const admin = createClient({ url: coordinator.url, credential: coordinator.adminKey });
   say(`Coordinator ready: ${coordinator.url}`);
   if (coordinator.adminKeyMade) say(`Admin key made, shown once: ${coordinator.adminKey}`);

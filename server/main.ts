@@ -1,7 +1,7 @@
-import { startCoordinator } from './coordinator.ts';
 import { parseConfig } from './platform/config.ts';
 import { createLog } from './platform/log.ts';
 import { failStart } from './platform/start-failure.ts';
+import { start } from './start.ts';
 
 /** `npm run serve`: a coordinator, until it is told to stop. */
 async function main(): Promise<void> {
@@ -12,7 +12,7 @@ async function main(): Promise<void> {
     log.fatal({ err: error }, 'uncaught exception');
     process.exit(1);
   });
-  const coordinator = await startCoordinator(config, { log });
+  const coordinator = await start(config, log);
   let stopping = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {

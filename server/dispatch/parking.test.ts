@@ -136,6 +136,34 @@ describe('parked polls', () => {
     expect([parking.size, parking.awaited()]).toEqual([0, []]);
   });
 
+  test('look at once for what came up since they looked, of their classes', async () => {
+    const mark = parking.mark();
+    parking.wake([1]);
+    found = async ({ agent_id }) => ({ runs: agent_id === 'a' ? [run(3)] : [], able: true });
+    const signal = new AbortController().signal;
+    const parkAt = (agent_id: string, classIds: number[], at: number) =>
+      parking.park({ agent_id, boot_id: 'boot', slots: 1, classIds, mark: at }, LONG, signal);
+    expect((await parkAt('a', [1, 2], mark)).runs).toEqual([run(3)]);
+    void parkAt('b', [2], mark);
+    void parkAt('c', [1], parking.mark());
+    await turn();
+    expect([claims.length, parking.size]).toEqual([1, 2]);
+  });
+
+  test('ask again at once when their agent was told something while they looked', async () => {
+    const signal = new AbortController().signal;
+    const parkAt = (agent_id: string, mark: number) =>
+      parking.park({ agent_id, boot_id: 'boot', slots: 1, classIds: [1], mark }, LONG, signal);
+    const mark = parking.mark();
+    parking.evict('a');
+    parking.cancel({ agent_id: 'b', fence: 4 });
+    expect(await Promise.all([parkAt('a', mark), parkAt('b', mark)])).toEqual(Array(2).fill({ runs: [], cancel: [] }));
+    for (const agent of ['a', 'b']) void parkAt(agent, parking.mark());
+    void parkAt('c', mark);
+    await turn();
+    expect(parking.size).toBe(3);
+  });
+
   test('whatever happens, every run is told once, to the poll it was for, and no poll is told of more than it asked', async () => {
     const step = fc.record({
       do: fc.constantFrom('park', 'offer', 'offer', 'wake', 'abort', 'cancel', 'turn', 'settle'),

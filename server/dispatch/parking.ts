@@ -47,6 +47,8 @@ export class Parking {
   private readonly byAgent = new Map<string, Parked>();
   /** When each class last had news, counted in pieces of news. */
   private readonly newsOf = new Map<number, number>();
+  /** The same for what was told to each agent alone. */
+  private readonly newsFor = new Map<string, number>();
   private readonly claim: (poll: Waiting) => Promise<Claimed>;
   private told = 0;
   private closed = false;
@@ -66,7 +68,7 @@ export class Parking {
 
   /**
    * Waits until there are runs for the poll, its time is up or `signal` ends it: then with none. News since the poll's
-   * `mark` is looked into at once. `cancel`: fences it is to be told of when it is answered.
+   * `mark` is looked into at once; news for its agent alone ends it, for it to ask again. `cancel`: fences it is to be told of when it is answered.
    */
   park(
     { cancel = [], mark = this.told, ...poll }: Waiting & { cancel?: number[]; mark?: number },
@@ -95,7 +97,7 @@ export class Parking {
       };
       this.byAgent.set(poll.agent_id, parked);
       for (const id of parked.classIds) this.index(id, parked);
-      if (this.closed || signal.aborted) return end();
+      if (this.closed || signal.aborted || (this.newsFor.get(poll.agent_id) ?? 0) > mark) return end();
       signal.addEventListener('abort', end, { once: true });
       if (parked.classIds.some((id) => (this.newsOf.get(id) ?? 0) > mark)) void this.claimFor(parked);
     });
@@ -121,7 +123,7 @@ export class Parking {
 
   /** Tells an agent's waiting poll that one of its runs is to be stopped. */
   cancel({ agent_id, fence }: { agent_id: string; fence: number }): void {
-    const poll = this.byAgent.get(agent_id);
+    const poll = this.waitingOf(agent_id);
     if (!poll) return;
     poll.cancel.push(fence);
     this.end(poll);
@@ -129,7 +131,7 @@ export class Parking {
 
   /** An agent is not what it was when it parked: it has to ask again. */
   evict(agentId: string): void {
-    const poll = this.byAgent.get(agentId);
+    const poll = this.waitingOf(agentId);
     if (poll) this.end(poll);
   }
 
@@ -151,6 +153,13 @@ export class Parking {
   close(): void {
     this.closed = true;
     for (const poll of [...this.byAgent.values()]) this.end(poll);
+  }
+
+  /** The poll that is to hear news for its agent; one that is about to park learns by its mark. */
+  private waitingOf(agentId: string): Parked | undefined {
+    this.told += 1;
+    this.newsFor.set(agentId, this.told);
+    return this.byAgent.get(agentId);
   }
 
   private index(classId: number, poll: Parked): void {

@@ -23,9 +23,9 @@ export async function poll(
 ): Promise<JsonText> {
   const { agent_id } = params;
   const verdicts = body.results?.length ? await dispatch.reporter.report(agent_id, body.results) : [];
+  const mark = dispatch.parking.mark();
   const classIds = body.slots === 0 ? [] : await dispatch.roster.classesOf(agent_id);
   const ask = { agent_id, boot_id: body.boot_id, classIds: classIds ?? [] };
-  const mark = dispatch.parking.mark();
   const standing = await dispatch.claim({ ...ask, want: body.slots });
   if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
   refuseStale(standing, agent_id, body.boot_id);

@@ -22,6 +22,8 @@ export interface Roster {
 export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster {
   const known = new Map<string, { row: CandidateRow; until: number }>();
   const memo = new Map<string, { size: number; ids: number[] }>();
+  /** How often each agent was forgotten: what was asked about it before is not believed. */
+  const forgotten = new Map<string, number>();
   const load = createBatcher(async (ids: string[]) => {
     const rows = await findCandidates(db.hot, [...new Set(ids)]);
     return ids.map((id) => rows.get(id));
@@ -42,8 +44,10 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
     async classesOf(agentId) {
       const belief = known.get(agentId);
       if (belief && belief.until > performance.now()) return matching(belief.row);
+      const before = forgotten.get(agentId);
       const row = await load(agentId);
       if (!row) return undefined;
+      if (forgotten.get(agentId) !== before) return matching(row);
       if (known.size > 200_000) known.clear();
       known.set(agentId, { row, until: performance.now() + BELIEF_MS });
       return matching(row);
@@ -56,6 +60,9 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
       const belief = known.get(agentId);
       return belief !== undefined && mismatch(belief.row, task) === undefined;
     },
-    forget: (agentId) => void known.delete(agentId),
+    forget(agentId) {
+      known.delete(agentId);
+      forgotten.set(agentId, (forgotten.get(agentId) ?? 0) + 1);
+    },
   };
 }

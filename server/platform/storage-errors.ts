@@ -38,6 +38,8 @@ export function storageProblem(error: unknown): ProblemError | undefined {
     return new ProblemError('storage-unavailable', 'the database cannot be reached; try again', { cause: error });
   if (codeOf(error) === '57014')
     return new ProblemError('overloaded', 'the database took too long; try again', { cause: error });
+  if (isRetryable(error))
+    return new ProblemError('overloaded', 'others were changing the same things; try again', { cause: error });
   if (isDataError(error))
     return new ProblemError('validation-failed', 'the database refused one of the values', { cause: error });
   return undefined;

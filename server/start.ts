@@ -1,0 +1,13 @@
+import type { Coordinator } from './coordinator.ts';
+import type { Config } from './platform/config.ts';
+import { startEmbeddedPostgres } from './platform/embedded-postgres.ts';
+import type { Log } from './platform/log.ts';
+
+/** Starts a coordinator. Its Postgres starts while its code is still being loaded: each takes about half of a first start. */
+export async function start(config: Config, log: Log): Promise<Coordinator> {
+  const postgres = config.databaseUrl ? undefined : startEmbeddedPostgres({ dataDir: config.dataDir });
+  // Who waits for it hears of a failure; until somebody does it must not count as unhandled.
+  postgres?.catch(() => {});
+  const { startCoordinator } = await import('./coordinator.ts');
+  return startCoordinator(config, { log, ...(postgres ? { postgres } : {}) });
+}
