@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm';
-import { check, index, integer, jsonb, pgTable, smallint, text, uniqueIndex } from 'drizzle-orm/pg-core';
+import { check, index, integer, json, jsonb, pgTable, smallint, text, uniqueIndex } from 'drizzle-orm/pg-core';
 import { idText, moment } from './columns.ts';
 
 /** A rule of when, and the task it makes. */
@@ -16,7 +16,7 @@ export const schedules = pgTable(
     pause_note: text(),
     task_type: text().notNull(),
     capability_required: text().notNull(),
-    input_data: jsonb().notNull(),
+    input_data: json().notNull(),
     priority: smallint().notNull(),
     timeout_seconds: integer().notNull(),
     max_retries: smallint().notNull(),

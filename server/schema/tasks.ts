@@ -6,6 +6,7 @@ import {
   check,
   index,
   integer,
+  json,
   jsonb,
   pgSequence,
   pgTable,
@@ -36,7 +37,8 @@ export const tasks = pgTable(
     client_id: text(),
     task_type: text().notNull(),
     capability_required: text().notNull(),
-    input_data: jsonb().notNull(),
+    /** json, not jsonb: what was sent is kept as it was sent, a number's notation included. */
+    input_data: json().notNull(),
     priority: smallint().notNull(),
     rank: moment().notNull(),
     timeout_seconds: integer().notNull(),
@@ -135,7 +137,7 @@ export const runs = pgTable(
     assigned_at: moment().notNull(),
     started_at: moment(),
     finished_at: moment().notNull(),
-    result_data: jsonb(),
+    result_data: json(),
     error: jsonb(),
     progress: jsonb(),
     /** Which piece of evidence this was for (agent, capability); none where it moved nothing. */

@@ -60,5 +60,5 @@ released as (
 /** What an `ended` CTE is made of where the coordinator ends runs by itself: `gone` are the deleted leases. */
 export const endedBy = ({ status, fault, error }: { status: string; fault: string; error: string }): string => `
 ended as materialized (
-  select g.*, '${status}' as status, ${fault} as fault, true as retryable, null::jsonb as result_data, ${error} as error, g.fence as ord from gone g
+  select g.*, '${status}' as status, ${fault} as fault, true as retryable, null::json as result_data, ${error} as error, g.fence as ord from gone g
 )`;

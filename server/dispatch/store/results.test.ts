@@ -238,7 +238,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const one = reporter();
       const answers = await Promise.allSettled(
         runs.map(({ fence }, n) =>
-          one.report(agent.agent_id, [{ ...report(fence, 'COMPLETED'), result_data: n === 1 ? '\0' : n }]),
+          one.report(agent.agent_id, [{ ...report(fence, 'COMPLETED'), error: { message: n === 1 ? '\0' : 'fine' } }]),
         ),
       );
       expect(answers.map((answer) => answer.status)).toEqual(['fulfilled', 'rejected', 'fulfilled']);

@@ -42,7 +42,7 @@ gone as (
 ),
 ended as materialized (
   select g.fence, g.task_id, g.replica, g.agent_id, g.class_id, g.capability, g.attempt, g.failures, g.assigned_at, g.started_at, g.progress,
-    g.cancel_requested_at, x.status, x.fault, x.retryable, x.result_data::jsonb as result_data, x.error::jsonb as error, x.ord
+    g.cancel_requested_at, x.status, x.fault, x.retryable, x.result_data::json as result_data, x.error::jsonb as error, x.ord
   from gone g join x on x.fence = g.fence and x.agent_id = g.agent_id
 ),
 ${END_RUNS},

@@ -37,7 +37,7 @@ export async function insertSchedule(sql: Sql, it: NewSchedule): Promise<void> {
       insert into schedules (schedule_id, owner, client_id, status, cron_expression, timezone, description, task_type, capability_required, input_data, priority,
         timeout_seconds, max_retries, retry_policy, tags, metadata, next_run_at, created_at, updated_at)
       select ${it.schedule_id}, ${it.owner}, ${it.client_id}, 'ACTIVE', ${it.cron_expression}, ${it.timezone}, ${it.description}, ${it.task_type},
-        ${it.capability_required}, ${it.input_data}::text::jsonb, ${it.priority}, ${it.timeout_seconds}, ${it.max_retries}, ${it.retry_policy}, ${it.tags}::text[],
+        ${it.capability_required}, ${it.input_data}::text::json, ${it.priority}, ${it.timeout_seconds}, ${it.max_retries}, ${it.retry_policy}, ${it.tags}::text[],
         ${it.metadata}::text::jsonb, ${it.next_run_at}, now, now from clock
       returning schedule_id as subject_id, null::jsonb as detail`,
     event: recordEvent(sql, 'schedule.created'),

@@ -110,7 +110,7 @@ describe.each([18, 15] as const)('submitting on Postgres %i', (major) => {
   });
 
   test('a batch with one value Postgres refuses inserts nothing', async () => {
-    await expect(insert({}, { input_data: '{"a":"\\u0000"}' })).rejects.toMatchObject({ code: '22P05' });
+    await expect(insert({}, { metadata: '{"a":"\\u0000"}' })).rejects.toMatchObject({ code: '22P05' });
     expect(await it.sql`select 1 from tasks union all select 1 from ready`).toHaveLength(0);
   });
 });

@@ -77,7 +77,7 @@ y as materialized (select *, ${RANK} as rank, run_at <= now as due from x, clock
 inserted as (
   insert into tasks (task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, rank, timeout_seconds,
     max_retries, retry_policy, tags, metadata, schedule_id, traceparent, run_at, expires_at, created_at)
-  select task_id, class_id, owner, client_id, task_type, capability_required, input_data::jsonb, priority, rank, timeout_seconds,
+  select task_id, class_id, owner, client_id, task_type, capability_required, input_data::json, priority, rank, timeout_seconds,
     max_retries, retry_policy, tags::text[], metadata::jsonb, schedule_id, traceparent, run_at, expires_at, now from y
 ),
 willing as materialized (
