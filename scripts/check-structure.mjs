@@ -27,7 +27,7 @@ const SQL_PLACES = [
   /^server\/\w+\/store(\.ts|\/[\w-]+\.ts)$/,
   /^server\/(events|audit)\/record\.ts$/,
   /^server\/schema\//,
-  /^server\/platform\/(database|migrate|transition|clock|cluster|notify|idempotency|embedded-postgres)\.ts$/,
+  /^server\/platform\/(database|migrate|transition|clock|cluster|notify|idempotency|embedded-postgres\/start)\.ts$/,
   /^(testing|bench|scripts)\//,
 ];
 const EDGE = /^server\/(app|coordinator|platform\/(endpoint|errors|http[\w-]*|docs[\w-]*)|\w+\/routes)\.ts$/;

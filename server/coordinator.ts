@@ -14,7 +14,7 @@ import { type Config, ConfigError } from './platform/config.ts';
 import type { Deps } from './platform/ctx.ts';
 import { checkServer, migrateDatabase, openDatabase } from './platform/database.ts';
 import { withDeadline } from './platform/deadline.ts';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './platform/embedded-postgres.ts';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './platform/embedded-postgres/start.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createNotifier } from './platform/notify.ts';
 import { ensureOutcomeReader } from './schedules/store/tick.ts';

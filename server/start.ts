@@ -1,6 +1,6 @@
 import type { Coordinator } from './coordinator.ts';
 import type { Config } from './platform/config.ts';
-import { startEmbeddedPostgres } from './platform/embedded-postgres.ts';
+import { startEmbeddedPostgres } from './platform/embedded-postgres/start.ts';
 import type { Log } from './platform/log.ts';
 
 /** Starts a coordinator. Its Postgres starts while its code is still being loaded: each takes about half of a first start. */

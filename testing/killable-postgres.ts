@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { type EmbeddedPostgres, freePort, startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres';
+import { freePort } from '@muster/server/platform/embedded-postgres/server';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres/start';
 import { LEAVE_NO_MEMORY } from './postgres.ts';
 import { signal } from './process-life.ts';
 import { type ScratchFolder, scratchFolder } from './scratch.ts';

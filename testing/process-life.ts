@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
-import { afterOurEnd } from '@muster/server/platform/embedded-postgres-watchdog';
+import { afterOurEnd } from '@muster/server/platform/embedded-postgres/watchdog';
 
 export interface Command {
   command: string;

@@ -1,7 +1,7 @@
 import { accessSync, constants, mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterOurEnd } from '@muster/server/platform/embedded-postgres-watchdog';
+import { afterOurEnd } from '@muster/server/platform/embedded-postgres/watchdog';
 
 const ROOMY_BYTES = 2 ** 31;
 /** Servers that still run in it are on their way out when this starts; what they write meanwhile goes in a later round. */

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { findProcess } from '@muster/server/platform/embedded-postgres-process';
+import { findProcess } from '@muster/server/platform/embedded-postgres/process';
 import { createEnrollmentToken, listAgents } from '@muster/shared/contract/agents';
 import postgres from 'postgres';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '@muster/server/platform/embedded-postgres';
+import { freePort } from '@muster/server/platform/embedded-postgres/server';
 import { type Client, createClient } from '@muster/shared/client';
 import { KillablePostgres } from './killable-postgres.ts';
 import { createDatabase } from './postgres.ts';

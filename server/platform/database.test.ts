@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
 import { arrayLiteral, checkServer, DatabaseRefused, migrateDatabase, openDatabase } from './database.ts';
-import { startEmbeddedPostgres } from './embedded-postgres.ts';
+import { startEmbeddedPostgres } from './embedded-postgres/start.ts';
 
 const storable = fc
   .string({

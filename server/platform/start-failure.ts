@@ -1,6 +1,6 @@
 import { ConfigError } from './config.ts';
 import { DatabaseRefused } from './database.ts';
-import { EmbeddedPostgresError } from './embedded-postgres.ts';
+import { EmbeddedPostgresError } from './embedded-postgres/start.ts';
 
 const FOR_PEOPLE = [ConfigError, DatabaseRefused, EmbeddedPostgresError];
 

@@ -18,9 +18,9 @@ import { fileURLToPath } from 'node:url';
 import { type ScratchFolder, scratchFolder } from '@muster/testing/scratch';
 import postgres from 'postgres';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres.ts';
-import { platformName } from './embedded-postgres-binaries.ts';
-import { findProcess } from './embedded-postgres-process.ts';
+import { platformName } from './binaries.ts';
+import { findProcess } from './process.ts';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './start.ts';
 
 const root = process.getuid?.() === 0;
 const NOBODY = 65534;
@@ -59,7 +59,7 @@ async function start(packageName?: string): Promise<EmbeddedPostgres> {
 
 /** A coordinator in a process, and a process group, of its own. */
 async function startParent(options: { uid?: number; gid?: number; env?: NodeJS.ProcessEnv } = {}) {
-  const script = fileURLToPath(new URL('embedded-postgres.test-child.ts', import.meta.url));
+  const script = fileURLToPath(new URL('start.test-child.ts', import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, dataDir], {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -1,14 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import postgres from 'postgres';
-import { findBinaries, platformName } from './embedded-postgres-binaries.ts';
-import { POSTGRES_USER, postgresIdentity, prepareCluster } from './embedded-postgres-cluster.ts';
-import { lockDataDir } from './embedded-postgres-lock.ts';
-import { adoptServer, type Server, startServer, stopServer } from './embedded-postgres-server.ts';
+import { findBinaries, platformName } from './binaries.ts';
+import { POSTGRES_USER, postgresIdentity, prepareCluster } from './cluster.ts';
+import { lockDataDir } from './lock.ts';
+import { adoptServer, type Server, startServer, stopServer } from './server.ts';
 
-export { EmbeddedPostgresError } from './embedded-postgres-error.ts';
-export { lockDataDir } from './embedded-postgres-lock.ts';
-export { freePort } from './embedded-postgres-server.ts';
+export { EmbeddedPostgresError } from './error.ts';
 
 export interface EmbeddedPostgresOptions {
   /** Holds the cluster in `postgres/`, its log, and the lock. */

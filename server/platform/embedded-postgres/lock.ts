@@ -1,8 +1,8 @@
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { EmbeddedPostgresError } from './embedded-postgres-error.ts';
-import { findProcess } from './embedded-postgres-process.ts';
+import { EmbeddedPostgresError } from './error.ts';
+import { findProcess } from './process.ts';
 
 /** A data folder that is ours until released. */
 export interface DataDirLock {

@@ -3,10 +3,10 @@ import { closeSync, existsSync, openSync, readFileSync, realpathSync, renameSync
 import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Identity } from './embedded-postgres-cluster.ts';
-import { EmbeddedPostgresError } from './embedded-postgres-error.ts';
-import { findProcess } from './embedded-postgres-process.ts';
-import { afterOurEnd } from './embedded-postgres-watchdog.ts';
+import type { Identity } from './cluster.ts';
+import { EmbeddedPostgresError } from './error.ts';
+import { findProcess } from './process.ts';
+import { afterOurEnd } from './watchdog.ts';
 
 /** A Postgres that runs and answers. */
 export interface Server {

@@ -1,5 +1,5 @@
 /** A coordinator of its own process for the tests beside: starts the embedded Postgres, says so on stdout, and waits. */
-import { startEmbeddedPostgres } from './embedded-postgres.ts';
+import { startEmbeddedPostgres } from './start.ts';
 
 const server = await startEmbeddedPostgres({ dataDir: process.argv[2]! });
 process.on('SIGINT', () => console.log('draining'));
