@@ -51,7 +51,7 @@ async function expectAllDoneOnce(network: TestNetwork, tasks: Map<string, number
     { timeoutMs: 60_000, everyMs: 200 },
   );
   const rows = await sql<{ task_id: string; result: number; runs: number }[]>`
-    select task_id, max(result_data::int) as result, count(*)::int as runs from runs group by task_id`;
+    select task_id, max(result_data::text::int) as result, count(*)::int as runs from runs group by task_id`;
   expect(rows.filter(({ task_id, result, runs }) => runs !== 1 || result !== tasks.get(task_id)! * 2)).toEqual([]);
   expect(new Set(rows.map(({ task_id }) => task_id))).toEqual(new Set(tasks.keys()));
   expect([...executions.entries()].filter(([, n]) => n !== 1)).toEqual([]);

@@ -67,9 +67,13 @@ const timed = async <T>(work: Promise<T>) => {
   return { status, ...rest, ms: performance.now() - since };
 };
 
-test.concurrent('when the database connections there are go silent, agents are heard again long before their leases end', async () => {
+test('when the database connections there are go silent, agents are heard again long before their leases end', async () => {
   const { firewall, coordinator, agent, run } = await startBehindFirewall();
-  onTestFinished(() => coordinator.stop());
+  onTestFinished(async () => {
+    // What is still silent need not be waited for once more.
+    await firewall.stop();
+    await coordinator.stop();
+  });
   // Every connection has been used, and waits.
   await Promise.all(Array.from({ length: 40 }, () => agent.beat()));
   firewall.forgetAll();
@@ -80,11 +84,11 @@ test.concurrent('when the database connections there are go silent, agents are h
   const { lost } = await agent.beat({ runs: [{ run_id: run.run_id, fence: run.fence }] });
   expect((await agent.poll({ holding: [run.run_id] })).runs).toEqual([]);
   expect(lost).toEqual([]);
-  expect(performance.now() - since).toBeLessThan(SOON_MS);
   expect(await agent.complete(run)).toEqual({ applied: true, task_status: 'COMPLETED' });
+  expect(performance.now() - since).toBeLessThan(SOON_MS);
 });
 
-test.concurrent('with a database that swallows everything a coordinator says that it is not ready, and stops all the same', async () => {
+test('with a database that swallows everything a coordinator says that it is not ready, and stops all the same', async () => {
   const { firewall, coordinator } = await startBehindFirewall();
   firewall.swallowAll();
   const ready = await fetch(`${coordinator.url}/readyz`);

@@ -19,6 +19,11 @@ export function refuseStale(
   }
 }
 
+/** A token is for one life of an agent: it does not speak for another. */
+export function refuseOtherLife({ principal }: Ctx, agentId: string, bootId: string): void {
+  if (principal.kind === 'agent') refuseStale({ mode: 'OPEN', current: principal.boot_id === bootId }, agentId, bootId);
+}
+
 /** For verbs whose statement does not look at who calls: an agent must still be who its token says. */
 export const whileCurrent =
   <E extends Endpoint>(verb: Verb<E>): Verb<E> =>

@@ -2,10 +2,10 @@ import type * as contract from '@muster/shared/contract/dispatch';
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { fenceOf, runIdOf } from '@muster/shared/ids';
-import { refuseStale } from '../agents/current.ts';
+import { refuseOtherLife, refuseStale } from '../agents/current.ts';
 import { findAgentState } from '../agents/store/read.ts';
 import { createBatcher } from '../platform/batcher.ts';
-import type { Deps } from '../platform/ctx.ts';
+import type { Ctx, Deps } from '../platform/ctx.ts';
 import {
   type Beat,
   type BeatAnswer,
@@ -53,11 +53,12 @@ export const createNoter = ({ db }: Pick<Deps, 'db'>): Noter =>
   });
 
 export async function heartbeat(
-  deps: Deps,
+  ctx: Ctx,
   { beat, note }: { beat: Beater; note: Noter },
   { params, body }: InputOf<typeof contract.heartbeat>,
 ) {
   const { agent_id } = params;
+  refuseOtherLife(ctx, agent_id, body.boot_id);
   const answer = await beat({
     agent_id,
     boot_id: body.boot_id,
@@ -67,7 +68,7 @@ export async function heartbeat(
     metrics: body.metrics ? JSON.stringify(body.metrics) : null,
     fences: body.runs.map((run) => run.fence),
   });
-  if (!answer) throw await refusal(deps, agent_id, body.boot_id);
+  if (!answer) throw await refusal(ctx, agent_id, body.boot_id);
   const named = body.runs.filter((run) => fenceOf(run.run_id) === run.fence);
   const news = named.filter(({ fence, started, progress }) => {
     const held = answer.held.get(fence);

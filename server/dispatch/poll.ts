@@ -2,7 +2,7 @@ import type * as contract from '@muster/shared/contract/dispatch';
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { fenceOf, runIdOf } from '@muster/shared/ids';
-import { refuseStale } from '../agents/current.ts';
+import { refuseOtherLife, refuseStale } from '../agents/current.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
@@ -22,6 +22,7 @@ export async function poll(
   { params, body }: InputOf<typeof contract.poll>,
 ): Promise<JsonText> {
   const { agent_id } = params;
+  refuseOtherLife(ctx, agent_id, body.boot_id);
   const verdicts = body.results?.length ? await dispatch.reporter.report(agent_id, body.results) : [];
   const mark = dispatch.parking.mark();
   const classIds = body.slots === 0 ? [] : await dispatch.roster.classesOf(agent_id);

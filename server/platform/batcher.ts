@@ -1,5 +1,6 @@
 import { withDeadline } from './deadline.ts';
-import { isDataError, isRetryable } from './storage-errors.ts';
+import { retried } from './retried.ts';
+import { isDataError } from './storage-errors.ts';
 
 /** Does one kind of work for many callers at once. */
 export interface Batcher<I, O> {
@@ -18,7 +19,7 @@ interface Waiter<I, O> {
  * A batcher: a few statements in flight per kind, and the next takes everything that arrived meanwhile ("group commit").
  * There is no timer, so an idle system waits for nothing and a busy one makes large batches. `run` answers in the order of
  * its items. A batch that fails on a value is replayed item by item, so that one caller's row never fails another's; one
- * that lost a deadlock did nothing and is sent once more.
+ * that lost a deadlock did nothing and is sent again.
  */
 export function createBatcher<I, O>(
   run: (items: I[]) => Promise<O[]>,
@@ -73,12 +74,11 @@ export function createBatcher<I, O>(
   return Object.defineProperty(add, 'waiting', { get: () => queue.length + answering }) as unknown as Batcher<I, O>;
 }
 
-async function answer<I, O>(run: (items: I[]) => Promise<O[]>, batch: Waiter<I, O>[], again = true): Promise<void> {
+async function answer<I, O>(run: (items: I[]) => Promise<O[]>, batch: Waiter<I, O>[]): Promise<void> {
   try {
-    const results = await withDeadline(run(batch.map((waiter) => waiter.item)));
+    const results = await withDeadline(retried(() => run(batch.map((waiter) => waiter.item))));
     for (const [n, waiter] of batch.entries()) waiter.resolve(results[n] as O);
   } catch (error) {
-    if (again && isRetryable(error)) return answer(run, batch, false);
     if (batch.length > 1 && isDataError(error)) {
       for (const waiter of batch) await answer(run, [waiter]);
       return;

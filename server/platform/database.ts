@@ -24,7 +24,7 @@ export interface Database {
 }
 
 /** How long a statement may run, in milliseconds. A hot one takes far less than a lease, or leases would end by it. */
-const STATEMENT_MS = { hot: 5_000, admin: 15_000, loops: 30_000 };
+const STATEMENT_MS = { hot: 5_000, admin: 15_000, loops: 10_000 };
 /** How much longer than its statements may run a connection may owe an answer, in milliseconds. */
 const SILENCE_SLACK_MS = 1_500;
 

@@ -1,4 +1,5 @@
 import type { Fragment, Sql } from './database.ts';
+import { retried } from './retried.ts';
 
 /** The parts of one transition. Every part may read `clock.now` and the rows of `changed`. */
 export interface Transition {
@@ -27,9 +28,12 @@ export function transition<R extends object>(
     // An empty list would be taken for a parameter.
     return all.length ? all : sql``;
   };
-  return sql<R[]>`
+  return retried(
+    () =>
+      sql<R[]>`
     with clock as materialized (select muster_now() as now),
     ${named(before)} changed as (${change}),
     ${named(also)} event as (${event})
-    ${answer ?? sql`select * from changed`}` as unknown as Promise<R[]>;
+    ${answer ?? sql`select * from changed`}` as unknown as PromiseLike<R[]>,
+  );
 }

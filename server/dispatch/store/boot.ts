@@ -1,4 +1,5 @@
 import type { Sql } from '../../platform/database.ts';
+import { retried } from '../../platform/retried.ts';
 import { END_RUNS, endedBy } from './end-runs.ts';
 import { LEASE_TTL_MS } from './heartbeat.ts';
 
@@ -112,11 +113,15 @@ async function depart(
   departing: Departure,
   parameters: [agentId: string, ...(string | number | null)[]],
 ): Promise<Departed | undefined> {
-  const rows = await admin.unsafe<DepartedRow[]>(departure(departing), parameters, { prepare: true });
+  const rows = await retried(() => admin.unsafe<DepartedRow[]>(departure(departing), parameters, { prepare: true }));
   const [first] = rows;
   if (!first) return undefined;
   if (first.missed > 0)
-    rows.push(...(await admin.unsafe<DepartedRow[]>(rest(departing), [parameters[0], first.fence], { prepare: true })));
+    rows.push(
+      ...(await retried(() =>
+        admin.unsafe<DepartedRow[]>(rest(departing), [parameters[0], first.fence], { prepare: true }),
+      )),
+    );
   const runs = rows.filter((row) => row.class_id !== null);
   return {
     requeued: runs.length,

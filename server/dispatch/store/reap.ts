@@ -1,5 +1,6 @@
 import { GAP_MS } from '../../platform/cluster.ts';
 import type { Sql } from '../../platform/database.ts';
+import { retried } from '../../platform/retried.ts';
 import { END_RUNS, endedBy, RELEASE_SLOTS } from './end-runs.ts';
 import { LEASE_TTL_MS } from './heartbeat.ts';
 
@@ -21,8 +22,9 @@ const answer = (rows: readonly Reaped[]) => ({
 
 /** Takes back what agents hold whose lease has ended. Agents another coordinator has in hand are left to it. */
 export async function reapLeases(admin: Sql, limit: number): Promise<{ count: number; ready: number[] }> {
-  const rows = await admin.unsafe<Reaped[]>(
-    `with clock as materialized (select muster_now() as now),
+  const rows = await retried(() =>
+    admin.unsafe<Reaped[]>(
+      `with clock as materialized (select muster_now() as now),
     locked as materialized (
       select agent_id from agents where ${STEADY} and agent_id in (
         select l.agent_id from (select distinct agent_id from leases) l join presence p on p.agent_id = l.agent_id
@@ -39,8 +41,9 @@ export async function reapLeases(admin: Sql, limit: number): Promise<{ count: nu
     ${END_RUNS},
     ${RELEASE_SLOTS}
     select class_id, next from judged`,
-    [limit],
-    { prepare: true },
+      [limit],
+      { prepare: true },
+    ),
   );
   return answer(rows);
 }
@@ -48,8 +51,9 @@ export async function reapLeases(admin: Sql, limit: number): Promise<{ count: nu
 /** Ends runs that took longer than they may. Their agents should have; this is for those that cannot. */
 export async function timeOutRuns(admin: Sql, limit: number): Promise<{ count: number; ready: number[] }> {
   const late = `coalesce(started_at, assigned_at) + make_interval(secs => timeout_seconds) < (select now from clock)`;
-  const rows = await admin.unsafe<Reaped[]>(
-    `with clock as materialized (select muster_now() as now),
+  const rows = await retried(() =>
+    admin.unsafe<Reaped[]>(
+      `with clock as materialized (select muster_now() as now),
     late as materialized (select fence, agent_id from leases where ${STEADY} and ${late} order by fence limit $1),
     locked as materialized (
       select agent_id from agents where agent_id in (select agent_id from late) order by agent_id for no key update skip locked
@@ -65,8 +69,9 @@ export async function timeOutRuns(admin: Sql, limit: number): Promise<{ count: n
     ${END_RUNS},
     ${RELEASE_SLOTS}
     select class_id, next from judged`,
-    [limit],
-    { prepare: true },
+      [limit],
+      { prepare: true },
+    ),
   );
   return answer(rows);
 }
