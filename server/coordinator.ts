@@ -15,6 +15,7 @@ import type { Deps } from './platform/ctx.ts';
 import { checkServer, migrateDatabase, openDatabase } from './platform/database.ts';
 import { withDeadline } from './platform/deadline.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './platform/embedded-postgres/start.ts';
+import { countFlights, drainServer } from './platform/http-drain.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createNotifier } from './platform/notify.ts';
 import { ensureOutcomeReader } from './schedules/store/tick.ts';
@@ -94,16 +95,16 @@ async function open(
   await loops[0]?.tick();
   opened.push(() => withDeadline(leaveCluster(db.loops, coordinatorId), LEAVE_MS));
   const app = createApp({ edge, dispatch, submitter, draining: () => draining });
-  const server = await listen(config, app.fetch);
+  const flights = countFlights((request) => app.fetch(request));
+  const server = await listen(config, flights.fetch);
   url = urlOf(config, server);
   for (const loop of loops) loop.start();
   opened.push(() => Promise.all(loops.map((loop) => loop.stop())));
-  opened.push(() =>
-    drain(server, () => {
-      draining = true;
-      dispatch.parking.close();
-    }),
-  );
+  opened.push(() => {
+    draining = true;
+    dispatch.parking.close();
+    return drainServer(server, flights, DRAIN_MS);
+  });
   return { url, adminKey: admin.key, adminKeyMade: admin.made ? admin.path : undefined, tick, stop: close };
 }
 
@@ -153,13 +154,4 @@ function urlOf(config: Config, server: Server): string {
   const port = typeof address === 'object' && address ? address.port : config.port;
   const host = config.host.includes(':') ? `[${config.host}]` : config.host;
   return `${config.tls ? 'https' : 'http'}://${host}:${port}`;
-}
-
-async function drain(server: Server, begin: () => void): Promise<void> {
-  begin();
-  const closed = new Promise((resolve) => server.close(resolve));
-  server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
-  await closed;
-  clearTimeout(timer);
 }

@@ -1,0 +1,49 @@
+import type { Server } from 'node:http';
+
+type Fetch = (request: Request) => Response | Promise<Response>;
+
+/** Knows how many requests are being answered, and tells when none is. */
+export interface Flights {
+  fetch: Fetch;
+  landed(): Promise<void>;
+}
+
+/** Counts the requests that pass through a handler. */
+export function countFlights(handle: Fetch): Flights {
+  let flying = 0;
+  let waiting: (() => void)[] = [];
+  const land = () => {
+    flying -= 1;
+    if (flying > 0) return;
+    for (const tell of waiting) tell();
+    waiting = [];
+  };
+  return {
+    async fetch(request) {
+      flying += 1;
+      try {
+        return await handle(request);
+      } finally {
+        land();
+      }
+    },
+    landed: () => (flying === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
+  };
+}
+
+/**
+ * Ends a server. It listens on until what it had begun is answered, so that whoever asks meanwhile is told that it drains
+ * (readiness says 503) and not turned away; what takes longer than `atMostMs` is cut off.
+ */
+export async function drainServer(server: Server, flights: Flights, atMostMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, atMostMs);
+  });
+  await Promise.race([flights.landed(), late]);
+  const closed = new Promise((resolve) => server.close(resolve));
+  server.closeIdleConnections();
+  void late.then(() => server.closeAllConnections());
+  await closed;
+  clearTimeout(timer);
+}
