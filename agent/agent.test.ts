@@ -338,7 +338,7 @@ describe('runs', () => {
       return { runs: [], cancel: [run] };
     });
     const watch = await coordinator.until('poll', ({ body }) => body.slots === 0);
-    expect(watch.body).toEqual({ boot_id: expect.any(String), slots: 0, wait_ms: 20_000 });
+    expect(watch.body).toEqual({ boot_id: expect.any(String), slots: 0, wait_ms: 20_000, holding: [run] });
     expect(await reason).toBe('cancelled');
     expect(await coordinator.result(run)).toMatchObject({ outcome: 'CANCELLED' });
     expect(await coordinator.result(coordinator.hand('echo'))).toMatchObject({ result_data: 'back' });

@@ -66,6 +66,7 @@ class AgentLife {
   #beatFailed = false;
   #reopening = false;
   #ending: Promise<void> | undefined;
+  #leaving = false;
   #ended = false;
   #over!: (reason: EndReason) => void;
   readonly #hurry = new AbortController();
@@ -145,6 +146,7 @@ class AgentLife {
     await this.#results.keepAll();
     const boot_id = this.#connection.bootId;
     if (this.#connection.connected && !this.#ended) {
+      this.#leaving = true;
       await this.#connection.coordinator
         .leave({ boot_id }, AbortSignal.timeout(LEAVE_TIMEOUT_MS))
         .catch((error) => this.#events.emit('warning', { message: `leaving was not heard: ${messageOf(error)}` }));
@@ -251,6 +253,8 @@ class AgentLife {
   }
 
   #refused(verdict: 'superseded' | 'revoked' | 'unknown-agent', message: string): void {
+    // A beat or poll on its way while this agent says goodbye is answered that this life is over: it knows.
+    if (this.#leaving) return;
     if (verdict === 'unknown-agent' && this.#settings.enrollmentToken && !this.#ending)
       return void this.#reopen(message);
     this.#events.emit('warning', { message: `the coordinator refuses this agent (${verdict}): ${message}` });

@@ -138,7 +138,7 @@ function watchTrust(admin: Client): NodeJS.Timeout {
 const hints = ({ dataDir, adminKey }: Config, { url }: Coordinator): string => `
 Try it from another terminal:
 
-  export MUSTER_KEY=${adminKey ? '"$MUSTER_ADMIN_KEY"' : `"$(cat ${resolve(dataDir, 'admin-key')})"`}
+  export MUSTER_KEY=${adminKey ? '"$MUSTER_ADMIN_KEY"' : `"$(cat '${resolve(dataDir, 'admin-key')}')"`}
   curl -s ${url}/aitp/tasks -H "Authorization: Bearer $MUSTER_KEY" -H 'Content-Type: application/json' \\
     -d '{"task_type": "script", "input_data": {"commands": ["uname -a", "date"]}}'
   curl -s '${url}/aitp/tasks?limit=1' -H "Authorization: Bearer $MUSTER_KEY"

@@ -54,6 +54,7 @@ export class Exchange {
   #healing = false;
   #pause: NodeJS.Timeout | undefined;
   #restUntil = 0;
+  #told = new Set<string>();
 
   constructor(deps: ExchangeDeps) {
     this.#deps = deps;
@@ -145,7 +146,7 @@ export class Exchange {
     this.#watching = watching;
     const waitMs = this.#deps.pollWaitMs();
     const limit = setTimeout(() => watching.abort(), waitMs + PARKED_SLACK_MS);
-    const came = await this.#send({ slots: 0, wait_ms: waitMs }, watching.signal, []);
+    const came = await this.#send({ slots: 0, wait_ms: waitMs, holding: this.#holding() }, watching.signal, []);
     clearTimeout(limit);
     this.#watching = undefined;
     // A cancel seldom comes alone.
@@ -190,11 +191,18 @@ export class Exchange {
       const cancel = this.#ended ? [] : (reply.cancel ?? []);
       this.#receive(reply.runs);
       this.#deps.onCancel(cancel);
-      return batch.length + reply.runs.length + cancel.length > 0 ? 'news' : 'nothing';
+      return batch.length + reply.runs.length + this.#untold(cancel) > 0 ? 'news' : 'nothing';
     } catch (error) {
       this.#failed(error, batch);
       return 'failed';
     }
+  }
+
+  /** How many of these cancels are news: a run that does not heed its own is named again and again. */
+  #untold(cancel: readonly string[]): number {
+    const fresh = cancel.filter((run) => !this.#told.has(run));
+    this.#told = new Set(cancel);
+    return fresh.length;
   }
 
   #receive(runs: AssignedRun[]): void {

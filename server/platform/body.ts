@@ -28,7 +28,7 @@ export async function readJson(request: Request): Promise<unknown> {
   if (bracketsIn(text) > MAX_DEPTH) refuseDeep(value);
   // NUL and halves of surrogate pairs only survive JSON as escapes, and a number is only too large with an exponent or many
   // digits, so bodies without any need no walk.
-  if (/\\u0000|\\ud[89a-f]|\de\+?\d{3}|\d{309}/i.test(text)) refuseUnstorable(value, '#');
+  if (/\\u0000|\\ud[89a-f]|\de\+?\d{2}|\d{309}/i.test(text)) refuseUnstorable(value, '#');
   return value;
 }
 

@@ -31,6 +31,9 @@ const SILENCE_SLACK_MS = 1_500;
 const common = {
   fetch_types: false,
   connect_timeout: 3,
+  // One statement a connection at a time: an answer that comes is the answer to what was asked, and a dead connection takes
+  // one statement with it.
+  max_pipeline: 1,
   // The driver's own backoff waits for seconds; the caller has given up by then.
   backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 1),
   onnotice: () => {},

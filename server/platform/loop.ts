@@ -22,7 +22,7 @@ const TICK_DEADLINE_MS = 60_000;
 /** How long a stop waits for the tick in flight, in milliseconds. */
 const STOP_MS = 5_000;
 
-/** Runs a loop: ticks never overlap, a failing one is logged and the next comes all the same. */
+/** Runs a loop: ticks do not overlap, unless one was given up; a failing one is logged and the next comes all the same. */
 export function createLoop(spec: LoopSpec, log: Log): Loop {
   let timer: NodeJS.Timeout | undefined;
   let current: Promise<number> = Promise.resolve(0);

@@ -1,5 +1,6 @@
 import type { Database } from './database.ts';
 import { listen } from './database.ts';
+import { withDeadline } from './deadline.ts';
 import type { Log } from './log.ts';
 
 const CHANNEL = 'muster';
@@ -35,7 +36,8 @@ export function createNotifier(db: Database, coordinatorId: string, log: Log): N
   let listening: { stop(): Promise<void> } | undefined;
 
   const next = () => {
-    if (ready.size === 0) return messages.shift();
+    // What concerns one agent goes first: of ready work there may be news without end, and sweeps find it too.
+    if (messages.length > 0 || ready.size === 0) return messages.shift();
     const what = [...ready].slice(0, CLASSES_AT_ONCE);
     ready.clear();
     return { kind: 'ready', what };
@@ -46,9 +48,8 @@ export function createNotifier(db: Database, coordinatorId: string, log: Log): N
     sending = true;
     for (let message = next(); message; message = next()) {
       const payload = JSON.stringify({ from: coordinatorId, ...message });
-      await db.admin`select pg_notify(${CHANNEL}, ${payload})`.catch((error) =>
-        log.warn({ err: error }, 'notify failed'),
-      );
+      const sent = withDeadline(Promise.resolve(db.loops`select pg_notify(${CHANNEL}, ${payload})`));
+      await sent.catch((error) => log.warn({ err: error }, 'notify failed'));
     }
     sending = false;
   };

@@ -50,16 +50,19 @@ function watchSocket(
   let askedAt: number | undefined;
   let heardAt = performance.now();
   let [read, written] = [0, 0];
+  let seen = false;
   const write = socket.write.bind(socket) as (...parts: unknown[]) => boolean;
   socket.write = (...parts: unknown[]) => {
     look();
+    seen = true;
     askedAt ??= performance.now();
     return write(...parts);
   };
   const look = () => {
     if (socket.bytesRead !== read) [askedAt, heardAt] = [undefined, performance.now()];
-    // Under TLS the bytes go past `write`; what went out unseen counts from when it was noticed.
-    else if (socket.bytesWritten !== written) askedAt ??= performance.now();
+    // Under TLS the bytes go past `write`: whether what came was the answer to what went out cannot be told, so such a
+    // connection counts as owed until it is heard again, and a quiet one is now and then closed for nothing.
+    if (!seen && socket.bytesWritten !== written) askedAt ??= performance.now();
     [read, written] = [socket.bytesRead, socket.bytesWritten];
   };
   const timer = setInterval(() => {

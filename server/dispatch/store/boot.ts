@@ -55,7 +55,7 @@ const presence = (lease: string) => `pulse as (
   on conflict (agent_id) do update set last_seen_at = excluded.last_seen_at, lease_expires_at = excluded.lease_expires_at)`;
 
 const REBOOT: Departure = {
-  guard: `mode <> 'REVOKED' and (boot_id = $2 or not exists (select from boots b where b.agent_id = agents.agent_id and b.boot_id = $2))`,
+  guard: `mode <> 'REVOKED' and (boot_id = $2 and left_at is null or not exists (select from boots b where b.agent_id = agents.agent_id and b.boot_id = $2))`,
   loses: 'boot_id <> $2',
   set: `boot_id = $2, left_at = null,
     display_name = coalesce($3::text::jsonb ->> 'display_name', display_name), slots = coalesce(($3::text::jsonb ->> 'slots')::int, slots),

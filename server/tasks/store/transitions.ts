@@ -55,23 +55,27 @@ export async function retryTask(sql: Sql, taskId: string): Promise<{ task_id: st
 
 /**
  * Ends tasks nobody has started by their `expires_at`. Those that were started, or have ended, are merely forgotten here; one
- * that is just moving from `delayed` to `ready` is found nowhere in this snapshot and looked for again by the next tick.
+ * that is handed out but not begun, or just moving from `delayed` to `ready`, is looked for again by the next tick.
  */
 export async function expireTasks(sql: Sql, limit: number): Promise<number> {
+  // A run that was lost or given back before it said that it had started did not start the task.
+  const begun = sql`(r.started_at is not null or r.status in ('COMPLETED', 'FAILED', 'TIMED_OUT'))`;
+  const unbegun = sql`not exists (select from runs r where r.task_id = due.task_id and ${begun})`;
   const rows = await transition<{ expired: number }>(sql, {
     before: {
       due: sql`
         select expires_at, task_id from expiring where expires_at <= (select now from clock)
         order by 1, 2 limit ${limit} for update skip locked`,
       unqueued: sql`
-        delete from ready r using due, tasks t
-        where t.task_id = due.task_id and r.class_id = t.class_id and r.rank = t.rank and r.task_id = t.task_id and r.attempt = 0 returning r.task_id`,
-      undelayed: sql`delete from delayed d using due where d.task_id = due.task_id and d.attempt = 0 returning d.task_id`,
+        delete from ready q using due, tasks t
+        where t.task_id = due.task_id and q.class_id = t.class_id and q.rank = t.rank and q.task_id = t.task_id and ${unbegun} returning q.task_id`,
+      undelayed: sql`delete from delayed d using due where d.task_id = due.task_id and ${unbegun} returning d.task_id`,
       ended: sql`select task_id from unqueued union all select task_id from undelayed`,
       forgotten: sql`
         delete from expiring e using due d where e.expires_at = d.expires_at and e.task_id = d.task_id and (
           d.task_id in (select task_id from ended)
-          or exists (select from leases l where l.task_id = d.task_id) or exists (select from runs r where r.task_id = d.task_id)
+          or exists (select from leases l where l.task_id = d.task_id and l.started_at is not null)
+          or exists (select from runs r where r.task_id = d.task_id and ${begun})
           or exists (select from tasks t where t.task_id = d.task_id and t.closed_status is not null))
         returning e.task_id`,
     },
