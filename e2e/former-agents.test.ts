@@ -59,3 +59,12 @@ test('an agent that left comes back as a new life, not as the one that said good
   const task_id = await network.submit({ task_type: 'work', input_data: null });
   expect(await agent.take()).toMatchObject({ task_id });
 });
+
+test('a life that has left cannot buy a token again; a new one can', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent();
+  await agent.leave();
+  await expect(agent.assert()).rejects.toMatchObject({ code: 'stale-lease', status: 409 });
+  await agent.assert(newId('boot'));
+  expect((await agent.poll()).runs).toEqual([]);
+});
