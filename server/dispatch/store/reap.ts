@@ -15,63 +15,56 @@ interface Reaped {
   class_id: string;
   next: string;
 }
-const answer = (rows: readonly Reaped[]) => ({
-  count: rows.length,
-  ready: rows.filter((row) => row.next === 'ready').map((row) => Number(row.class_id)),
-});
+
+/** A statement that takes leases back: `taking` leaves the deleted ones as `gone`, `why` says how their runs ended. `$1` limits it. */
+const reaping = (taking: string, why: Parameters<typeof endedBy>[0]): string => `
+with clock as materialized (select muster_now() as now),
+${taking},
+${endedBy(why)},
+${END_RUNS},
+${RELEASE_SLOTS}
+select class_id, next from judged`;
+
+const LOSE = reaping(
+  `locked as materialized (
+    select agent_id from agents where ${STEADY} and agent_id in (
+      select l.agent_id from (select distinct agent_id from leases) l join presence p on p.agent_id = l.agent_id
+      where p.lease_expires_at < (select now from clock) order by 1 limit $1)
+    order by agent_id for no key update skip locked
+  ),
+  gone as (delete from leases where agent_id in (select agent_id from locked) returning *)`,
+  {
+    status: 'LOST',
+    fault: `'agent'`,
+    error: `(select jsonb_build_object('code', 'lease-lost', 'message', 'no heartbeat since ' || to_char(p.last_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
+      from presence p where p.agent_id = g.agent_id)`,
+  },
+);
+
+const LATE = `coalesce(started_at, assigned_at) + make_interval(secs => timeout_seconds) < (select now from clock)`;
+const TIME_OUT = reaping(
+  `late as materialized (select fence, agent_id from leases where ${STEADY} and ${LATE} order by fence limit $1),
+  locked as materialized (
+    select agent_id from agents where agent_id in (select agent_id from late) order by agent_id for no key update skip locked
+  ),
+  gone as (
+    delete from leases where fence = any(array(select fence from late)) and (agent_id in (select agent_id from locked)) is true and ${LATE} returning *
+  )`,
+  {
+    status: 'TIMED_OUT',
+    fault: `'agent'`,
+    error: `jsonb_build_object('code', 'timeout', 'message', 'ran longer than ' || g.timeout_seconds || ' s')`,
+  },
+);
+
+/** How many runs ended, and the classes there is now work of. */
+async function reap(sql: Sql, statement: string, limit: number): Promise<{ count: number; ready: number[] }> {
+  const rows = await retried(() => sql.unsafe<Reaped[]>(statement, [limit], { prepare: true }));
+  return { count: rows.length, ready: rows.filter((row) => row.next === 'ready').map((row) => Number(row.class_id)) };
+}
 
 /** Takes back what agents hold whose lease has ended. Agents another coordinator has in hand are left to it. */
-export async function reapLeases(admin: Sql, limit: number): Promise<{ count: number; ready: number[] }> {
-  const rows = await retried(() =>
-    admin.unsafe<Reaped[]>(
-      `with clock as materialized (select muster_now() as now),
-    locked as materialized (
-      select agent_id from agents where ${STEADY} and agent_id in (
-        select l.agent_id from (select distinct agent_id from leases) l join presence p on p.agent_id = l.agent_id
-        where p.lease_expires_at < (select now from clock) order by 1 limit $1)
-      order by agent_id for no key update skip locked
-    ),
-    gone as (delete from leases where agent_id in (select agent_id from locked) returning *),
-    ${endedBy({
-      status: 'LOST',
-      fault: `'agent'`,
-      error: `(select jsonb_build_object('code', 'lease-lost', 'message', 'no heartbeat since ' || to_char(p.last_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'))
-        from presence p where p.agent_id = g.agent_id)`,
-    })},
-    ${END_RUNS},
-    ${RELEASE_SLOTS}
-    select class_id, next from judged`,
-      [limit],
-      { prepare: true },
-    ),
-  );
-  return answer(rows);
-}
+export const reapLeases = (sql: Sql, limit: number) => reap(sql, LOSE, limit);
 
 /** Ends runs that took longer than they may. Their agents should have; this is for those that cannot. */
-export async function timeOutRuns(admin: Sql, limit: number): Promise<{ count: number; ready: number[] }> {
-  const late = `coalesce(started_at, assigned_at) + make_interval(secs => timeout_seconds) < (select now from clock)`;
-  const rows = await retried(() =>
-    admin.unsafe<Reaped[]>(
-      `with clock as materialized (select muster_now() as now),
-    late as materialized (select fence, agent_id from leases where ${STEADY} and ${late} order by fence limit $1),
-    locked as materialized (
-      select agent_id from agents where agent_id in (select agent_id from late) order by agent_id for no key update skip locked
-    ),
-    gone as (
-      delete from leases where fence = any(array(select fence from late)) and (agent_id in (select agent_id from locked)) is true and ${late} returning *
-    ),
-    ${endedBy({
-      status: 'TIMED_OUT',
-      fault: `'agent'`,
-      error: `jsonb_build_object('code', 'timeout', 'message', 'ran longer than ' || g.timeout_seconds || ' s')`,
-    })},
-    ${END_RUNS},
-    ${RELEASE_SLOTS}
-    select class_id, next from judged`,
-      [limit],
-      { prepare: true },
-    ),
-  );
-  return answer(rows);
-}
+export const timeOutRuns = (sql: Sql, limit: number) => reap(sql, TIME_OUT, limit);
