@@ -5,7 +5,7 @@ import { Connection } from './connection.ts';
 import { type EndReason, EventBus, type EventName, type Listener } from './events.ts';
 import { type AgentOptions, type Settings, settingsOf } from './options.ts';
 import { Pace } from './protocol/pace.ts';
-import { messageOf } from './protocol/verdict.ts';
+import { type AgentVerdict, messageOf } from './protocol/verdict.ts';
 import { Exchange } from './work/exchange.ts';
 import { asHeld, LiveRuns } from './work/live-runs.ts';
 import { Outbox } from './work/outbox.ts';
@@ -26,6 +26,11 @@ export interface Agent {
   drain(): Promise<void>;
   /** Stops now: aborts its runs, gives them back, leaves. */
   stop(): Promise<void>;
+  /**
+   * Gives the agent a new key; runs go on meanwhile. Once it resolves the old key is of no use to anybody. It may reject with
+   * the end unknown, the coordinator being away: whichever key the coordinator takes then is used, also after a crash.
+   */
+  rotateKey(): Promise<void>;
   /** Its id, once registered. */
   readonly agentId: string | undefined;
   /** Resolves when its life has ended, and why. Never rejects. */
@@ -43,6 +48,7 @@ export function createAgent(options: AgentOptions): Agent {
     start: () => life.start(),
     drain: () => life.drain(),
     stop: () => life.stop(),
+    rotateKey: () => life.rotateKey(),
     get agentId() {
       return life.agentId;
     },
@@ -110,6 +116,8 @@ class AgentLife {
     this.#events.emit('started', { agent_id: this.agentId!, boot_id: this.#connection.bootId });
     this.#exchange.wake();
   }
+
+  rotateKey = (): Promise<void> => this.#connection.rotateKey();
 
   drain(): Promise<void> {
     this.#ending ??= this.#drain();
@@ -252,13 +260,13 @@ class AgentLife {
     if (run && !run.reported) run.abort(reason);
   }
 
-  #refused(verdict: 'superseded' | 'revoked' | 'unknown-agent', message: string): void {
+  #refused(verdict: AgentVerdict, message: string): void {
     // A beat or poll on its way while this agent says goodbye is answered that this life is over: it knows.
     if (this.#leaving) return;
     if (verdict === 'unknown-agent' && this.#settings.enrollmentToken && !this.#ending)
       return void this.#reopen(message);
     this.#events.emit('warning', { message: `the coordinator refuses this agent (${verdict}): ${message}` });
-    this.#die(verdict);
+    this.#die(verdict === 'proof-required' ? 'failed' : verdict);
   }
 
   /** The coordinator forgot this agent, and with it all it held. */

@@ -1,10 +1,12 @@
+import type { JsonWebKey } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newId } from '@muster/shared/ids';
-import { type Seat, type SeatReport, takeSeat } from './beat/seat.ts';
+import type { Granted } from './beat/messages.ts';
+import { RotationFailed, type Seat, type SeatReport, takeSeat } from './beat/seat.ts';
 import { Session } from './beat/session.js';
 import type { EventSink } from './events.ts';
+import { AgentKeys } from './identity/agent-keys.ts';
 import { registrationJwt } from './identity/jwt.js';
-import { type AgentKey, loadKey } from './identity/key-file.ts';
 import { loadRegistration, type Registration, saveRegistration } from './identity/registration-file.ts';
 import type { Settings } from './options.ts';
 import { Coordinator, register } from './protocol/coordinator.ts';
@@ -22,9 +24,12 @@ export class Connection {
   readonly #emit: EventSink;
   readonly #onBeat: (report: SeatReport) => void;
   readonly #transport: Transport;
+  #keys!: AgentKeys;
+  #rotating: Promise<void> | undefined;
   #registration: Registration | undefined;
   #seat: Seat | undefined;
   #resuming = false;
+  #opening = true;
   readonly #closed = new AbortController();
 
   constructor(settings: Settings, pace: Pace, emit: EventSink, onBeat: (report: SeatReport) => void) {
@@ -65,13 +70,15 @@ export class Connection {
    * earlier life first, while that still counts.
    */
   async open(before: (life: EarlierLife) => Promise<void>): Promise<void> {
-    const key = await loadKey(this.#settings.keyDir);
+    this.#keys = await AgentKeys.load(this.#settings.keyDir);
     this.#registration = await loadRegistration(this.#settings.keyDir);
-    const earlier = this.#registration && this.#earlierLife(key, this.#registration);
+    const earlier = this.#registration && this.#earlierLife(this.#registration);
     if (earlier) await before(earlier);
     for (;;) {
       try {
-        return await (this.#registration ? this.#resume(key, this.#registration) : this.#register(key));
+        await (this.#registration ? this.#resume(this.#registration) : this.#register());
+        this.#opening = false;
+        return;
       } catch (error) {
         this.#seat?.part();
         this.#seat = undefined;
@@ -85,14 +92,24 @@ export class Connection {
     this.#seat?.part();
     this.#seat = undefined;
     this.#registration = undefined;
-    const key = await loadKey(this.#settings.keyDir);
+    this.#opening = true;
     for (;;) {
       try {
-        return await this.#register(key);
+        await this.#register();
+        this.#opening = false;
+        return;
       } catch (error) {
         await this.#passOrThrow(error);
       }
     }
+  }
+
+  /** Changes the agent's key; who asks while that is under way shares it. */
+  rotateKey(): Promise<void> {
+    this.#rotating ??= this.#rotate().finally(() => {
+      this.#rotating = undefined;
+    });
+    return this.#rotating;
   }
 
   async close(): Promise<void> {
@@ -120,40 +137,68 @@ export class Connection {
     else throw error;
   }
 
-  #earlierLife(key: AgentKey, { agent_id, boot_id }: Registration): EarlierLife | undefined {
+  async #rotate(): Promise<void> {
+    if (this.#opening || this.#closed.signal.aborted) throw new Error('the agent is not connected');
+    const { seat } = this;
+    const next = await this.#keys.prepare();
+    try {
+      await seat.rotate(next);
+    } catch (error) {
+      if (error instanceof RotationFailed && error.final) await this.#keys.forgetNext();
+      throw error;
+    }
+    await this.#keys.took(next);
+  }
+
+  /** A token was bought with this key: it may be the next one, by a rotation that seemed to have failed. */
+  readonly #onKey = (key: JsonWebKey): void => {
+    this.#keys.took(key).catch((error) => {
+      this.#emit('warning', { message: `the new key is not in its place yet: ${messageOf(error)}` });
+    });
+  };
+
+  #earlierLife({ agent_id, boot_id }: Registration): EarlierLife | undefined {
     if (!boot_id) return undefined;
     const { url } = this.#settings;
-    const session = new Session({ url, agent_id, boot_id, private_jwk: key.privateJwk }, this.#transport);
+    const session = new Session({ url, agent_id, boot_id, ...this.#proving }, this.#transport);
     const caller = { agentId: agent_id, token: () => session.token(), renew: (old: string) => session.renew(old) };
     return { bootId: boot_id, coordinator: new Coordinator(url, this.#transport, caller) };
   }
 
-  async #register(key: AgentKey): Promise<void> {
-    const { url, enrollmentToken, announcement, keyDir } = this.#settings;
+  async #register(): Promise<void> {
+    const { url, enrollmentToken, announcement, keyDir, proofOfPossession } = this.#settings;
+    const { current: key } = this.#keys;
     if (!enrollmentToken) {
       throw new NotEnrolled(`${keyDir} holds no registration, so an enrollment token is needed to register at ${url}`);
     }
     const claims = { enrollment_token: enrollmentToken, boot_id: this.bootId, ...announcement };
-    const jwt = () => registrationJwt(key.privateJwk, key.publicJwk, claims, this.#transport.nowMs());
+    const send = () => {
+      const jwt = registrationJwt(key, claims, this.#transport.nowMs());
+      return register(url, this.#transport, jwt, proofOfPossession ? key : undefined);
+    };
     const skewBefore = this.#transport.nowMs() - Date.now();
-    const answer = await register(url, this.#transport, jwt()).catch((error) => {
+    const answer = await send().catch((error) => {
       // The refusal's Date header may just have told that this machine's clock is wrong: then try once more.
       if (Math.abs(this.#transport.nowMs() - Date.now() - skewBefore) < 1_000) throw error;
-      return register(url, this.#transport, jwt());
+      return send();
     });
-    const { agent_id, access_token, access_token_expires_at, ...terms } = answer;
+    const { agent_id, access_token, access_token_expires_at, token_type, ...terms } = answer;
+    await this.#keys.forgetNext();
     this.#registration = { agent_id, boot_id: this.bootId, terms, announced: announcement };
     await saveRegistration(keyDir, this.#registration);
     this.#emit('registered', { agent_id });
-    this.#seat = this.#sit(key, this.#registration, { access_token, access_token_expires_at });
+    this.#seat = this.#sit(this.#registration, { access_token, access_token_expires_at, token_type });
   }
 
-  async #resume(key: AgentKey, registration: Registration): Promise<void> {
-    this.#seat = this.#sit(key, registration);
+  async #resume(registration: Registration): Promise<void> {
+    this.#seat = this.#sit(registration);
     this.#resuming = true;
-    await this.#seat.token().finally(() => {
+    const { private_jwk } = await this.#seat.token().finally(() => {
       this.#resuming = false;
     });
+    // Of the two keys a crash may have left behind the coordinator took this one, and the life that offered it the other is over.
+    await this.#keys.took(private_jwk);
+    await this.#keys.forgetNext();
     // Only now: a life the coordinator never heard of must not be taken for the earlier one.
     this.#registration = { ...registration, boot_id: this.bootId };
     await saveRegistration(this.#settings.keyDir, this.#registration);
@@ -176,14 +221,19 @@ export class Connection {
     }
   }
 
-  #sit(key: AgentKey, { agent_id, terms }: Registration, session?: Granted): Seat {
+  get #proving() {
+    const { current, next } = this.#keys;
+    return { private_jwk: current, next_jwk: next, proof_of_possession: this.#settings.proofOfPossession };
+  }
+
+  #sit({ agent_id, terms }: Registration, session?: Granted): Seat {
     const { url, ca, announcement } = this.#settings;
     const { heartbeat_interval_ms, lease_ttl_ms } = terms;
     const join = {
       url,
       agent_id,
       boot_id: this.bootId,
-      private_jwk: key.privateJwk,
+      ...this.#proving,
       heartbeat_interval_ms,
       lease_ttl_ms,
     };
@@ -191,6 +241,7 @@ export class Connection {
       { ...join, slots: announcement.slots, ...(ca ? { ca } : {}), ...(session ? { session } : {}) },
       // While resuming, a refusal is the answer to the question who we are, and `open` deals with it.
       (report) => (this.#resuming && report.type === 'refused' ? undefined : this.#onBeat(report)),
+      this.#onKey,
     );
   }
 }
@@ -202,11 +253,6 @@ class NotEnrolled extends Error {}
 export interface EarlierLife {
   bootId: string;
   coordinator: Coordinator;
-}
-
-interface Granted {
-  access_token: string;
-  access_token_expires_at: string;
 }
 
 const same = (one: unknown, other: unknown): boolean => JSON.stringify(one) === JSON.stringify(other);

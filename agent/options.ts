@@ -19,6 +19,11 @@ export interface AgentOptions {
   labels?: Record<string, string>;
   /** Where key, registration and undelivered results are kept; `.muster/agent` unless said. One folder, one agent. */
   key_dir?: string;
+  /**
+   * Whether to prove possession of the key with every request (DPoP, RFC 9449), so that a stolen access token is of no use; false
+   * unless said. Needed where the coordinator requires it; `url` must then be the one the coordinator is known by.
+   */
+  proof_of_possession?: boolean;
   /** PEM of the authority that signed the coordinator's certificate. */
   ca?: string;
   /** Built-in executors to offer. One that is not named here refuses its tasks. */
@@ -34,6 +39,7 @@ export interface Settings {
   url: string;
   enrollmentToken: string | undefined;
   keyDir: string;
+  proofOfPossession: boolean;
   ca: string | undefined;
   drainTimeoutMs: number | undefined;
   announcement: Announcement;
@@ -50,6 +56,7 @@ export function settingsOf(options: AgentOptions): Settings {
     url: options.url.replace(/\/+$/, ''),
     enrollmentToken: options.enrollment_token,
     keyDir: options.key_dir ?? '.muster/agent',
+    proofOfPossession: options.proof_of_possession ?? false,
     ca: options.ca,
     drainTimeoutMs: options.drain_timeout_ms,
     announcement: {

@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, test } from 'vitest';
+import { readConfig } from './sample/config.ts';
 import { aCoordinator, aFolder } from './testing/harness.ts';
 
 const children: ChildProcess[] = [];
@@ -120,6 +121,21 @@ describe('the sample agent', () => {
     expect(await coordinator.result(id)).toMatchObject({ outcome: 'RETURNED' });
     expect(await exit).toBe(0);
     expect(coordinator.of('leave')).toHaveLength(1);
+  });
+
+  test('proves that it has its key if told to, and says how to where that is needed', async () => {
+    const coordinator = await aCoordinator();
+    coordinator.door.requireDpop = true;
+    const args = ['--url', coordinator.url, '--enrollment-token', 'enrol-me', '--key-dir', aFolder()];
+    const { said, exit } = run('./main.ts', args);
+    expect(await exit).toBe(1);
+    expect(said.err).toContain('--proof-of-possession');
+    run('./main.ts', args, { MUSTER_AGENT_PROOF_OF_POSSESSION: 'true' });
+    expect((await coordinator.until('heartbeat')).authorization).toBe('DPoP token-1');
+    expect(readConfig(['--proof-of-possession'], {})).toMatchObject({ agent: { proof_of_possession: true } });
+    expect(() => readConfig([], { MUSTER_AGENT_PROOF_OF_POSSESSION: 'yes' })).toThrow(
+      'MUSTER_AGENT_PROOF_OF_POSSESSION is "yes"; allowed: true, false',
+    );
   });
 
   test.each([

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { createEnrollmentToken } from '@muster/shared/contract/agents';
+import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
 import { cancelTask, createTask, getTask, type Task } from '@muster/shared/contract/tasks';
 import { startCoordinator, startProxy, type TestCoordinator } from '@muster/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';

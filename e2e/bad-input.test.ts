@@ -1,3 +1,4 @@
+import { createApiKey } from '@muster/shared/contract/access';
 import type { Endpoint } from '@muster/shared/contract/endpoint';
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import { createSchedule } from '@muster/shared/contract/schedules';
@@ -9,6 +10,7 @@ import { BAD_CURSORS, badBodiesOf, badQueriesOf, goodBodyOf } from './fixtures/b
 import { checkProblem } from './fixtures/checked-client.ts';
 import { inParallel, networkAt } from './fixtures/network.ts';
 import { RawAgent } from './fixtures/raw-agent.ts';
+import { tableHashes } from './fixtures/tables.ts';
 
 let coordinator: TestCoordinator;
 let agent: RawAgent;
@@ -25,28 +27,11 @@ beforeAll(async () => {
   const { schedule_id } = await network.admin(createSchedule, {
     body: { task_type: 'work', input_data: null, cron_expression: '0 0 1 1 *' },
   });
+  const { api_key_id } = await network.admin(createApiKey, { body: { name: 'a key', scopes: ['tasks:read'] } });
   const [token] = await coordinator.sql<{ id: string }[]>`select enrollment_token_id as id from enrollment_tokens`;
-  real = { agent_id: agent.agentId, task_id, run_id, schedule_id, enrollment_token_id: token!.id };
+  real = { agent_id: agent.agentId, task_id, run_id, schedule_id, enrollment_token_id: token!.id, api_key_id };
 });
 afterAll(() => coordinator.stop());
-
-/** What moves by itself. */
-const RESTLESS = ['cluster', 'coordinators', 'event_cursors', 'muster_clock'];
-
-/** Every row of every table. */
-async function everything(): Promise<Record<string, string>> {
-  const { sql } = coordinator;
-  const tables = await sql<{ name: string }[]>`
-    select tablename as name from pg_tables where schemaname = 'public' and tablename <> all(${RESTLESS}) order by 1`;
-  const hashes = await Promise.all(
-    tables.map(async ({ name }) => {
-      const [row] = await sql<{ hash: string }[]>`
-        select count(*) || ' rows, ' || md5(coalesce(string_agg(t::text, ' ' order by t::text), '')) as hash from ${sql(name)} t`;
-      return [name, row!.hash] as const;
-    }),
-  );
-  return Object.fromEntries(hashes);
-}
 
 interface Sent {
   params?: Record<string, string>;
@@ -56,7 +41,7 @@ interface Sent {
 }
 
 const credentialFor = ({ principals }: Endpoint): string | undefined =>
-  principals.includes('public') ? undefined : principals.includes('admin') ? coordinator.adminKey : agent.token;
+  principals.includes('public') ? undefined : principals.includes('key') ? coordinator.adminKey : agent.token;
 
 function send(endpoint: Endpoint, { params = {}, search = '', body, headers = {} }: Sent): Promise<Response> {
   const path = endpoint.path.replace(/\{(\w+)\}/g, (_, name: string) => params[name] ?? real[name]!);
@@ -101,9 +86,9 @@ const guarded = ALL.filter(([, { principals }]) => !principals.includes('public'
 const refused = (name: string, among: [string, Endpoint][], check: (endpoint: Endpoint) => Promise<unknown>) =>
   describe(name, () => {
     test.for(among)('%s', async ([, endpoint]) => {
-      const before = await everything();
+      const before = await tableHashes(coordinator.sql);
       await check(endpoint);
-      expect(await everything()).toEqual(before);
+      expect(await tableHashes(coordinator.sql)).toEqual(before);
     });
   });
 
@@ -196,7 +181,7 @@ refused('an id of nothing is answered as such', having('params'), async (endpoin
         ? 'stale-lease'
         : endpoint.principals.includes('public')
           ? 'token-revoked'
-          : endpoint.principals.includes('admin')
+          : endpoint.principals.includes('key')
             ? 'not-found'
             : 'insufficient-scope';
     await expectRefused(endpoint, { params: { [name]: id }, body }, code);
@@ -231,8 +216,8 @@ refused(
 refused('those an endpoint is not for are turned away', guarded, async (endpoint) => {
   const body = bodyFor(endpoint);
   const { principals } = endpoint;
-  const wrong = { admin: `Bearer ${coordinator.adminKey}`, agent: `Bearer ${agent.token}` };
-  for (const kind of ['admin', 'agent'] as const) {
+  const wrong = { key: `Bearer ${coordinator.adminKey}`, agent: `Bearer ${agent.token}` };
+  for (const kind of ['key', 'agent'] as const) {
     if (!principals.includes(kind))
       await expectRefused(endpoint, { body, headers: { authorization: wrong[kind] } }, 'insufficient-scope');
   }

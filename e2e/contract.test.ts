@@ -1,5 +1,16 @@
 import type { Endpoint } from '@muster/shared/contract/endpoint';
-import { agents, dispatch, ENDPOINTS, ops, schedules, tasks, trust } from '@muster/shared/contract/index';
+import {
+  access,
+  agents,
+  audit,
+  dispatch,
+  ENDPOINTS,
+  enrollment,
+  ops,
+  schedules,
+  tasks,
+  trust,
+} from '@muster/shared/contract/index';
 import { newId } from '@muster/shared/ids';
 import { expect, test } from 'vitest';
 import { networkAt, startNetwork } from './fixtures/network.ts';
@@ -22,7 +33,22 @@ test('every endpoint answers success exactly as its contract says, empty and ful
   Object.assign(agent, { call: note(agent.call, called) });
   await readEverything(admin, {});
 
-  const token = await admin(agents.createEnrollmentToken, {
+  const { api_key_id } = await admin(access.createApiKey, {
+    body: {
+      name: 'é☃',
+      scopes: ['tasks:read'],
+      allowed_addresses: ['10.0.0.0/8', '::1'],
+      expires_at: '2099-01-01T00:00:00Z',
+    },
+  });
+  await readEverything(admin, { api_key_id });
+  await admin(access.updateApiKey, { params: { api_key_id }, body: { allowed_addresses: null, expires_at: null } });
+  await admin(access.rotateApiKey, { params: { api_key_id } });
+  await admin(access.revokeApiKey, { params: { api_key_id } });
+  await network.coordinator.tick();
+  await readEverything(admin, { api_key_id });
+
+  const token = await admin(enrollment.createEnrollmentToken, {
     body: { max_uses: 2, capabilities: ['work', 'other:v1'], serves: 'all' },
   });
   await agent.register({ enrollment_token: token.enrollment_token, capabilities: ['work'], slots: 3 });
@@ -87,12 +113,13 @@ test('every endpoint answers success exactly as its contract says, empty and ful
     enrollment_token_id: token.enrollment_token_id,
   });
   await admin(schedules.deleteSchedule, { params: { schedule_id } });
-  await admin(agents.revokeEnrollmentToken, { params: { enrollment_token_id: token.enrollment_token_id } });
+  await admin(enrollment.revokeEnrollmentToken, { params: { enrollment_token_id: token.enrollment_token_id } });
   const again = new RawAgent({ url: network.url, now: () => network.clock.now() });
   const fresh = await network.enrol();
   await again.register({ enrollment_token: fresh, capabilities: ['work'] });
   Object.assign(again, { call: note(again.call, called) });
   await again.assert(newId('boot'));
+  await again.rotate();
   await again.leave();
   await admin(agents.deleteAgent, { params: { agent_id } });
   await readEverything(admin, { agent_id, schedule_id, enrollment_token_id: token.enrollment_token_id });
@@ -107,19 +134,23 @@ test('every endpoint answers success exactly as its contract says, empty and ful
 /** All that can be read, of nothing in particular and of these. */
 async function readEverything(
   admin: RawAgent['call'],
-  ids: { agent_id?: string; task_id?: string; schedule_id?: string; enrollment_token_id?: string },
+  ids: Partial<Record<'agent_id' | 'task_id' | 'schedule_id' | 'enrollment_token_id' | 'api_key_id', string>>,
 ): Promise<void> {
   for (const endpoint of [ops.livez, ops.readyz, ops.jwks, ops.openapi]) await admin(endpoint, {});
   for (const endpoint of [
+    access.listApiKeys,
+    audit.listAuditLogs,
+    audit.verifyAuditLogs,
     agents.listAgents,
     agents.searchAgents,
-    agents.listEnrollmentTokens,
+    enrollment.listEnrollmentTokens,
     tasks.listTasks,
     schedules.listSchedules,
     trust.getLeaderboard,
   ])
     await admin(endpoint, {});
-  const { agent_id, task_id, schedule_id, enrollment_token_id } = ids;
+  const { agent_id, task_id, schedule_id, enrollment_token_id, api_key_id } = ids;
+  if (api_key_id) await admin(access.getApiKey, { params: { api_key_id } });
   if (agent_id) {
     for (const endpoint of [agents.getAgent, agents.getCapabilities, trust.getTrust, trust.getTrustHistory])
       await admin(endpoint, { params: { agent_id } });
@@ -129,7 +160,7 @@ async function readEverything(
     for (const endpoint of [schedules.getSchedule, schedules.listExecutions])
       await admin(endpoint, { params: { schedule_id } });
   }
-  if (enrollment_token_id) await admin(agents.getEnrollmentToken, { params: { enrollment_token_id } });
+  if (enrollment_token_id) await admin(enrollment.getEnrollmentToken, { params: { enrollment_token_id } });
 }
 
 test('a list is the same by pages of any size as at once, newest first', async () => {

@@ -77,8 +77,8 @@ test('a revoked agent loses its runs at once and is refused from then on', async
   const waiting = heir.take(20_000);
   await network.admin(deleteAgent, { params: { agent_id: agent.agentId } });
   expect(await waiting).toMatchObject({ task_id, attempt: 2 });
-  await expect(agent.complete(run)).rejects.toMatchObject({ code: 'stale-lease' });
   for (const word of [
+    () => agent.complete(run),
     () => agent.beat(),
     () => agent.poll(),
     () => agent.assert(),

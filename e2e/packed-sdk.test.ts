@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { agents, tasks } from '@muster/shared/contract/index';
+import { enrollment, tasks } from '@muster/shared/contract/index';
 import { eventually, startCoordinator } from '@muster/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
@@ -64,7 +64,7 @@ test('an agent in plain JavaScript, installed from the tarballs, completes a tas
   await writeFile(join(project, 'agent.js'), AGENT);
   const coordinator = await startCoordinator();
   try {
-    const { enrollment_token } = await coordinator.admin(agents.createEnrollmentToken, { body: {} });
+    const { enrollment_token } = await coordinator.admin(enrollment.createEnrollmentToken, { body: {} });
     const agent = spawn('node', ['agent.js', coordinator.url, enrollment_token], {
       cwd: project,
       env,

@@ -1,4 +1,5 @@
 import * as agents from '@muster/shared/contract/agents';
+import * as enrollment from '@muster/shared/contract/enrollment';
 import { newId } from '@muster/shared/ids';
 import { expect, test } from 'vitest';
 import { startNetwork } from './fixtures/network.ts';
@@ -29,11 +30,11 @@ test("an admin's drain and cordon outlast the agent's restarts, until the admin 
 
 test('a key that is known gets nowhere with an enrolment token that was revoked', async () => {
   const network = await startNetwork();
-  const made = await network.admin(agents.createEnrollmentToken, { body: { max_uses: 5 } });
+  const made = await network.admin(enrollment.createEnrollmentToken, { body: { max_uses: 5 } });
   const registration = { enrollment_token: made.enrollment_token, capabilities: ['work'] };
   const agent = await network.rawAgent(registration);
   await agent.register(registration);
-  await network.admin(agents.revokeEnrollmentToken, { params: { enrollment_token_id: made.enrollment_token_id } });
+  await network.admin(enrollment.revokeEnrollmentToken, { params: { enrollment_token_id: made.enrollment_token_id } });
   agent.bootId = newId('boot');
   await expect(agent.register(registration)).rejects.toMatchObject({ code: 'enrollment-token-invalid', status: 401 });
   // It is who it was: its key still buys tokens.
@@ -55,4 +56,14 @@ test('a new life is told as one, a renewed token is not', async () => {
   await agent.assert(newId('boot'));
   await agent.assert();
   expect(await booted()).toBe(before + 1);
+});
+
+test('an agent that starts again and again is told to wait', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent();
+  for (let n = 0; n < 60; n += 1) await agent.assert(newId('boot'));
+  await expect(agent.assert(newId('boot'))).rejects.toMatchObject({ code: 'rate-limited' });
+  // The life it has goes on.
+  await agent.assert();
+  await agent.beat();
 });

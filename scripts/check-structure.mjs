@@ -28,9 +28,9 @@ const SQL_PLACES = [
   /^server\/(events|audit)\/record\.ts$/,
   /^server\/schema\//,
   /^server\/platform\/(database|migrate|transition|clock|cluster|notify|idempotency|embedded-postgres\/start)\.ts$/,
-  /^(testing|bench|scripts)\//,
+  /^(testing|e2e|bench|scripts)\//,
 ];
-const EDGE = /^server\/(app|coordinator|platform\/(endpoint|errors|http[\w-]*|docs[\w-]*)|\w+\/routes)\.ts$/;
+const EDGE = /^(server\/(app|coordinator|platform\/(endpoint|errors|http[\w-]*|docs[\w-]*)|\w+\/routes)\.ts$|bench\/)/;
 const SQL =
   /\bsql(<[^`]*?>)?`|\.unsafe\(|[\w\])](<[^`]*?>)?`\s*(select|with|insert|update|delete|create|alter|drop|set|lock|notify|truncate|analyze|vacuum|do)\s/gi;
 

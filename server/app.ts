@@ -1,29 +1,44 @@
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import { ProblemError } from '@muster/shared/errors';
 import { Hono } from 'hono';
+import { accessRoutes } from './access/routes.ts';
+import { ownerOfApiKey } from './access/store/api-keys.ts';
 import { agentRoutes } from './agents/routes.ts';
+import { ownerOfEnrollmentToken } from './agents/store/enrollment-tokens.ts';
+import { ownerOfAgent } from './agents/store/read.ts';
+import type { Heads } from './audit/heads.ts';
+import { auditRoutes } from './audit/routes.ts';
 import type { Dispatch } from './dispatch/dispatch.ts';
 import { dispatchRoutes } from './dispatch/routes.ts';
 import { docsPage } from './ops/docs.ts';
 import { opsRoutes } from './ops/routes.ts';
-import { bind, type Edge, problemResponse, type Route, requestIdOf } from './platform/endpoint.ts';
+import type { Sql } from './platform/database.ts';
+import { bind, type Edge, type Env, problemResponse, type Route, requestIdOf } from './platform/endpoint.ts';
+import { StaticFirstRouter } from './platform/http-router.ts';
 import { openApiDocument } from './platform/openapi.ts';
+import type { Owners } from './platform/ownership.ts';
+import { docsHeaders } from './platform/security-headers.ts';
 import { scheduleRoutes } from './schedules/routes.ts';
+import { ownerOfSchedule } from './schedules/store/schedules.ts';
 import { taskRoutes } from './tasks/routes.ts';
+import { ownerOfTask } from './tasks/store/read.ts';
 import type { Submitter } from './tasks/submit.ts';
 import { trustRoutes } from './trust/routes.ts';
 
 export interface AppParts {
   edge: Edge;
+  heads: Heads;
   dispatch: Dispatch;
   submitter: Submitter;
   draining: () => boolean;
 }
 
 /** All routes of the coordinator. */
-export function createApp({ edge, dispatch, submitter, draining }: AppParts): Hono {
-  const app = new Hono();
+export function createApp({ edge, heads, dispatch, submitter, draining }: AppParts): Hono<Env> {
+  const app = new Hono<Env>({ router: new StaticFirstRouter() });
   const routes = [
+    ...accessRoutes,
+    ...auditRoutes(dispatch.keys.seal, heads),
     ...agentRoutes(dispatch.keys),
     ...trustRoutes,
     ...taskRoutes(submitter),
@@ -34,29 +49,50 @@ export function createApp({ edge, dispatch, submitter, draining }: AppParts): Ho
   for (const route of routes.sort(staticFirst)) bind(app, edge, route);
   app.get('/docs/:file?', (c) => {
     const page = docsPage(c.req.param('file'));
-    return page ? new Response(page.body, { headers: { 'content-type': page.type } }) : c.notFound();
+    const headers = { ...docsHeaders(edge.deps.config), 'content-type': page?.type ?? '' };
+    return page ? new Response(page.body, { headers }) : c.notFound();
   });
   app.notFound((c) => refuse(c.req.path, c.req.method, requestIdOf(c), edge, routes));
-  app.onError((error, c) => problemResponse(error, requestIdOf(c), edge.deps));
+  app.onError((error, c) => problemResponse(error, requestIdOf(c), edge.deps, edge.headers));
   return app;
 }
+
+/** Whose a thing is, by the name of the path parameter that names it. */
+export const ownersIn = (sql: Sql): Owners => ({
+  agent_id: { thing: 'agent', ownerOf: (id) => ownerOfAgent(sql, id) },
+  api_key_id: { thing: 'API key', ownerOf: (id) => ownerOfApiKey(sql, id) },
+  enrollment_token_id: { thing: 'enrolment token', ownerOf: (id) => ownerOfEnrollmentToken(sql, id) },
+  schedule_id: { thing: 'schedule', ownerOf: (id) => ownerOfSchedule(sql, id) },
+  task_id: { thing: 'task', ownerOf: (id) => ownerOfTask(sql, id) },
+});
 
 /** `/agents/leaderboard` before `/agents/{agent_id}`: the longer the static beginning, the earlier. */
 const staticFirst = (a: Route, b: Route) => depth(b.endpoint.path) - depth(a.endpoint.path);
 const depth = (path: string) => (path.includes('{') ? path.indexOf('{') : 1_000);
 
 /** A path that is not there, or one that does not take this method. */
-function refuse(path: string, method: string, requestId: string, { deps }: Edge, routes: readonly Route[]): Response {
+function refuse(
+  path: string,
+  method: string,
+  requestId: string,
+  { deps, headers }: Edge,
+  routes: readonly Route[],
+): Response {
   const known = routes.filter(({ endpoint }) =>
     new RegExp(`^${endpoint.path.replace(/\{\w+\}/g, '[^/]+')}$`).test(path),
   );
   if (known.length === 0)
-    return problemResponse(new ProblemError('not-found', `there is no ${path.slice(0, 200)}`), requestId, deps);
+    return problemResponse(
+      new ProblemError('not-found', `there is no ${path.slice(0, 200)}`),
+      requestId,
+      deps,
+      headers,
+    );
   const allow = [...new Set(known.map(({ endpoint }) => endpoint.method))].join(', ');
   return problemResponse(
     new ProblemError('method-not-allowed', `${path.slice(0, 200)} takes ${allow}, not ${method}`),
     requestId,
     deps,
-    { allow },
+    { ...headers, allow },
   );
 }

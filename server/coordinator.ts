@@ -1,23 +1,29 @@
-import type { Server } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
-import { serve } from '@hono/node-server';
 import { newId } from '@muster/shared/ids';
 import { type AdminKey, adminAuthenticator, loadAdminKey } from './access/admin-key.ts';
+import { createApiKeyAuth } from './access/api-key-auth.ts';
 import { openSigningKeys } from './access/signing-keys.ts';
 import { agentAuthenticator } from './agents/access-token.ts';
-import { createApp } from './app.ts';
+import { createProofs } from './agents/dpop.ts';
+import { createRevocations } from './agents/revocations.ts';
+import { createApp, ownersIn } from './app.ts';
+import { openHeads } from './audit/heads.ts';
 import { createDispatch } from './dispatch/dispatch.ts';
 import { createLoops } from './loops.ts';
 import { leaveCluster } from './ops/store.ts';
+import { createAdmission } from './platform/admission.ts';
 import { createClock } from './platform/clock.ts';
-import { type Config, ConfigError } from './platform/config.ts';
+import type { Config } from './platform/config.ts';
 import type { Deps } from './platform/ctx.ts';
 import { checkServer, migrateDatabase, openDatabase } from './platform/database.ts';
 import { withDeadline } from './platform/deadline.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './platform/embedded-postgres/start.ts';
+import type { Edge } from './platform/endpoint.ts';
 import { countFlights, drainServer } from './platform/http-drain.ts';
+import { listen, urlOf } from './platform/http-server.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createNotifier } from './platform/notify.ts';
+import { createRateLimit } from './platform/rate-limit.ts';
+import { securityHeaders } from './platform/security-headers.ts';
 import { ensureOutcomeReader } from './schedules/store/tick.ts';
 import { createClasses } from './tasks/classes.ts';
 import { createSubmitter } from './tasks/submit.ts';
@@ -81,24 +87,41 @@ async function open(
   const keys = await openSigningKeys(db.admin, config, clock);
   const classes = createClasses(db.admin);
   await Promise.all([classes.refresh(), ensureOutcomeReader(db.admin)]);
-  const dispatch = createDispatch(deps, classes, keys);
+  let url = '';
+  const proofs = createProofs(deps, () => url);
+  const dispatch = createDispatch(deps, classes, keys, proofs);
   const submitter = createSubmitter(deps, classes, (classIds) => dispatch.parking.handOff(classIds));
 
   let draining = false;
-  let url = '';
-  const edge = { deps, authenticators: [adminAuthenticator(admin.key), agentAuthenticator(keys, clock)] };
-  const loops = createLoops(deps, dispatch, () => url);
+  const apiKeys = createApiKeyAuth(deps);
+  const revocations = createRevocations(deps);
+  await revocations.refresh();
+  const heads = openHeads(config.dataDir);
+  const edge: Edge = {
+    deps,
+    authenticators: [
+      adminAuthenticator(admin.key),
+      apiKeys.authenticator,
+      agentAuthenticator({ keys, clock, config, revocations, proofs }),
+    ],
+    owners: ownersIn(db.admin),
+    requests: createRateLimit('requests with this key'),
+    admission: createAdmission(),
+    headers: securityHeaders(config),
+  };
+  const loops = createLoops(deps, { dispatch, apiKeys, revocations, heads, url: () => url });
   const tick = async () => {
     for (const loop of loops) await loop.tick();
   };
   // Before the first request: whether there was a gap, and what became due meanwhile.
   await loops[0]?.tick();
   opened.push(() => withDeadline(leaveCluster(db.loops, coordinatorId), LEAVE_MS));
-  const app = createApp({ edge, dispatch, submitter, draining: () => draining });
-  const flights = countFlights((request) => app.fetch(request));
-  const server = await listen(config, flights.fetch);
+  const app = createApp({ edge, heads, dispatch, submitter, draining: () => draining });
+  const flights = countFlights((request, env) => app.fetch(request, env));
+  const server = await listen(config, flights.fetch, log);
   url = urlOf(config, server);
   for (const loop of loops) loop.start();
+  opened.push(() => withDeadline(apiKeys.loop.tick(), LEAVE_MS));
   opened.push(() => Promise.all(loops.map((loop) => loop.stop())));
   opened.push(() => {
     draining = true;
@@ -122,36 +145,4 @@ async function findDatabase(
   opened.push(() => postgres.stop());
   log.info({ pid: postgres.pid, adopted: postgres.adopted }, 'embedded Postgres runs');
   return postgres.url;
-}
-
-function listen(config: Config, fetch: (request: Request) => Response | Promise<Response>): Promise<Server> {
-  const tls = config.tls && { createServer: createTlsServer, serverOptions: config.tls };
-  return new Promise<Server>((resolve, reject) => {
-    const server = serve({ fetch, hostname: config.host, port: config.port, ...tls }, () =>
-      resolve(server as Server),
-    ) as Server;
-    server.once('error', reject);
-  }).catch((error: NodeJS.ErrnoException) => {
-    throw cannotListen(config, error);
-  });
-}
-
-/** Why nothing can be served there, by the setting that would have to change. */
-function cannotListen({ host, port, tls }: Config, error: NodeJS.ErrnoException): Error {
-  if (error.code === 'EADDRINUSE')
-    return new ConfigError(`MUSTER_PORT: ${port} is taken on ${host}; allowed is a free port, or 0 for any`);
-  if (error.code === 'EACCES')
-    return new ConfigError(`MUSTER_PORT: ${port} needs rights this process does not have; allowed is 1024 or more`);
-  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND')
-    return new ConfigError(`MUSTER_HOST: ${JSON.stringify(host)} is not an address of this machine`);
-  if (tls && error.code?.startsWith('ERR_OSSL'))
-    return new ConfigError(`MUSTER_TLS_CERT, MUSTER_TLS_KEY: not a certificate and its key: ${error.message}`);
-  return error;
-}
-
-function urlOf(config: Config, server: Server): string {
-  const address = server.address();
-  const port = typeof address === 'object' && address ? address.port : config.port;
-  const host = config.host.includes(':') ? `[${config.host}]` : config.host;
-  return `${config.tls ? 'https' : 'http'}://${host}:${port}`;
 }

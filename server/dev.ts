@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Client, createClient } from '@muster/shared/client';
-import * as agents from '@muster/shared/contract/agents';
+import * as enrollment from '@muster/shared/contract/enrollment';
 import * as schedules from '@muster/shared/contract/schedules';
 import * as tasks from '@muster/shared/contract/tasks';
 import * as trust from '@muster/shared/contract/trust';
@@ -12,10 +12,10 @@ import { type Config, ConfigError, parseConfig } from './platform/config.ts';
 import { createLog } from './platform/log.ts';
 import { packageFile } from './platform/package-file.ts';
 import { failStart } from './platform/start-failure.ts';
+import { isLoopback } from './platform/unsafe-settings.ts';
 import { start } from './start.ts';
 
 const ROOT = fileURLToPath(new URL('.', packageFile('package.json')));
-const LOOPBACK = ['127.0.0.1', '::1', 'localhost'];
 const DEMO = 'demo: counts the words of a sentence every minute';
 /** How long the sample agent may take to finish what it has, in milliseconds. */
 const AGENT_DRAIN_MS = 10_000;
@@ -26,9 +26,9 @@ const say = (text: string) => console.log(text);
 async function main(): Promise<void> {
   const began = performance.now();
   const config = parseConfig(process.env);
-  if (!LOOPBACK.includes(config.host)) {
+  if (!isLoopback(config.host)) {
     throw new ConfigError(
-      `MUSTER_HOST: ${JSON.stringify(config.host)} is not allowed; npm start serves ${LOOPBACK.join(', ')} only, use npm run serve`,
+      `MUSTER_HOST: ${JSON.stringify(config.host)} is not allowed; npm start serves this machine only (127.0.0.1, ::1, localhost), use npm run serve`,
     );
   }
   const coordinator = await start(config, createLog(process.env.MUSTER_LOG_LEVEL ? config.logLevel : 'warn'));
@@ -74,7 +74,7 @@ async function startSampleAgent(
   admin: Client,
   registered: () => void,
 ): Promise<ChildProcess> {
-  const { enrollment_token } = await admin(agents.createEnrollmentToken, { body: { max_uses: 1 } });
+  const { enrollment_token } = await admin(enrollment.createEnrollmentToken, { body: { max_uses: 1 } });
   const flags = [
     '--url',
     url,

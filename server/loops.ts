@@ -1,4 +1,9 @@
-import { forgetLoop } from './agents/loops.ts';
+import type { ApiKeyAuth } from './access/api-key-auth.ts';
+import { pruneKeysLoop } from './access/loops.ts';
+import { forgetLoop, pruneTokensLoop } from './agents/loops.ts';
+import type { Revocations } from './agents/revocations.ts';
+import type { Heads } from './audit/heads.ts';
+import { pruneAuditLoop, sealLoop } from './audit/loops.ts';
 import type { Dispatch } from './dispatch/dispatch.ts';
 import { reapLoop, sweepLoop } from './dispatch/loops.ts';
 import { pruneLoop } from './events/loops.ts';
@@ -8,12 +13,27 @@ import { createLoop, type Loop } from './platform/loop.ts';
 import { outcomeLoop, tickLoop } from './schedules/tick.ts';
 import { expireLoop, promoteLoop } from './tasks/loops.ts';
 
+/** What loops look after besides rows. */
+export interface LoopParts {
+  dispatch: Dispatch;
+  apiKeys: ApiKeyAuth;
+  revocations: Revocations;
+  heads: Heads;
+  url: () => string;
+}
+
 /** Every loop of a coordinator. The first keeps the clock, so it goes first wherever all are ticked. */
-export const createLoops = (deps: Deps, dispatch: Dispatch, url: () => string): Loop[] =>
+export const createLoops = (deps: Deps, { dispatch, apiKeys, revocations, heads, url }: LoopParts): Loop[] =>
   [
     clusterLoop(deps, url),
     pruneLoop(deps),
+    sealLoop(deps, dispatch.keys.seal, heads),
+    pruneAuditLoop(deps),
+    apiKeys.loop,
+    pruneKeysLoop(deps),
+    revocations.loop,
     forgetLoop(deps),
+    pruneTokensLoop(deps),
     promoteLoop(deps),
     expireLoop(deps),
     reapLoop(deps),

@@ -45,7 +45,7 @@ export interface AgentSeed {
   lease_seconds: number;
 }
 
-const KEPT = ['classes', 'muster_clock', 'cluster'];
+const KEPT = ['classes', 'muster_clock', 'cluster', 'audit_logs', 'audit_seals'];
 
 /** Opens a new database with all migrations. Close it. */
 export async function openRows(major: PostgresMajor = 18): Promise<Rows> {

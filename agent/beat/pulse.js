@@ -1,9 +1,12 @@
 // @ts-check
-import { post, Refusal, Session } from './session.js';
+import { authorisation, sendAuthorised } from '../protocol/authorised.js';
+import { Refusal } from '../protocol/refusal.js';
+import { post, Session } from './session.js';
 
 /** @typedef {import('./messages.ts').Join} Join */
 /** @typedef {import('./messages.ts').HeldRun} HeldRun */
 /** @typedef {import('./messages.ts').BeatReport} BeatReport */
+/** @typedef {import('./messages.ts').Credential} Credential */
 /** @typedef {import('../protocol/transport.js').Transport} Transport */
 
 const RETRY_MS = 1_000;
@@ -41,7 +44,7 @@ export class Pulse {
     this.#intervalMs = join.heartbeat_interval_ms;
     this.#leaseTtlMs = join.lease_ttl_ms;
     this.#slotsFree = join.slots;
-    this.#session = new Session(join, transport, (access_token) => this.#hasToken(access_token));
+    this.#session = new Session(join, transport, (credential) => this.#hasToken(credential));
   }
 
   /** @param {{ held: HeldRun[], gone: string[], slots_free: number }} change */
@@ -54,9 +57,22 @@ export class Pulse {
   /** @param {string} [refused] */
   async renew(refused) {
     try {
-      this.#tell({ type: 'token', access_token: await this.#session.renew(refused) });
+      this.#tell({ type: 'token', credential: await this.#session.renew(refused) });
     } catch (error) {
       if (!this.#refused(error)) this.#tell({ type: 'token-failed', message: messageOf(error) });
+    }
+  }
+
+  /** @param {import('node:crypto').JsonWebKey} next */
+  async rotate(next) {
+    const failed = (/** @type {unknown} */ error, final = false) =>
+      this.#tell({ type: 'rotate-failed', message: messageOf(error), final });
+    try {
+      const failure = await this.#session.rotate(next);
+      if (failure) failed(failure, failure instanceof Refusal && failure.final);
+      else this.#tell({ type: 'rotated' });
+    } catch (error) {
+      if (!this.#refused(error)) failed(error);
     }
   }
 
@@ -66,9 +82,9 @@ export class Pulse {
     clearTimeout(this.#fence);
   }
 
-  /** @param {string} access_token */
-  #hasToken(access_token) {
-    this.#tell({ type: 'token', access_token });
+  /** @param {Credential} credential */
+  #hasToken(credential) {
+    this.#tell({ type: 'token', credential });
     if (this.#next || this.#stopped) return;
     this.#armFence(performance.now());
     this.#next = setTimeout(() => this.#beat(), 0);
@@ -92,21 +108,18 @@ export class Pulse {
   async #send() {
     const { url, agent_id, boot_id } = this.#join;
     const path = `${url}/ains/agents/${agent_id}/heartbeat`;
-    const body = () => ({
-      boot_id,
-      status: 'ACTIVE',
-      slots_free: this.#slotsFree,
-      runs: [...this.#held.values()],
-      uptime_ms: Math.round(process.uptime() * 1_000),
-    });
     const timeoutMs = Math.max(2_000, Math.min(10_000, this.#leaseTtlMs / 3));
-    const token = await this.#session.token();
-    try {
-      return await post(this.#transport, path, body(), timeoutMs, token);
-    } catch (error) {
-      if (!(error instanceof Refusal) || error.status !== 401 || error.verdict) throw error;
-      return post(this.#transport, path, body(), timeoutMs, await this.#session.renew(token));
-    }
+    return sendAuthorised(this.#session, (credential) => {
+      const body = {
+        boot_id,
+        status: 'ACTIVE',
+        slots_free: this.#slotsFree,
+        runs: [...this.#held.values()],
+        uptime_ms: Math.round(process.uptime() * 1_000),
+      };
+      const headers = authorisation(credential, 'POST', path, this.#transport.nowMs());
+      return post(this.#transport, path, body, timeoutMs, headers);
+    });
   }
 
   /** @param {number} sentAt @param {any} reply */

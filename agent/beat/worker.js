@@ -31,6 +31,9 @@ parentPort?.on('message', (/** @type {import('./messages.ts').ToBeatThread} */ m
     case 'renew':
       pulse?.renew(message.refused);
       break;
+    case 'rotate':
+      pulse?.rotate(message.next_jwk);
+      break;
     case 'runs':
       pulse?.runs(message);
       break;

@@ -1,30 +1,20 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type JsonWebKey } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, type JsonWebKey } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { writePrivateFile } from './atomic-file.ts';
 
-/** The agent's Ed25519 key; only the public half ever leaves the machine. */
-export interface AgentKey {
-  privateJwk: JsonWebKey;
-  publicJwk: JsonWebKey;
-}
-
-/** Reads the key in `keyDir/agent-key.json`, or makes it. */
-export async function loadKey(keyDir: string): Promise<AgentKey> {
-  const path = join(keyDir, 'agent-key.json');
-  const text = await readIfThere(path);
-  if (text !== undefined) {
-    await refuseIfReadableByOthers(path);
-    return keyOf(parseKey(path, text));
-  }
+/** Makes an Ed25519 key and keeps it; only the public half ever leaves the machine. */
+export async function makeKey(path: string): Promise<JsonWebKey> {
   const privateJwk = generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' });
   await writePrivateFile(path, `${JSON.stringify(privateJwk)}\n`);
-  return keyOf(privateJwk);
+  return privateJwk;
 }
 
-function keyOf(privateJwk: JsonWebKey): AgentKey {
-  const publicJwk = createPublicKey(createPrivateKey({ key: privateJwk, format: 'jwk' })).export({ format: 'jwk' });
-  return { privateJwk, publicJwk };
+/** The private key a file holds, or undefined when there is none. */
+export async function readKey(path: string): Promise<JsonWebKey | undefined> {
+  const text = await readIfThere(path);
+  if (text === undefined) return undefined;
+  await refuseIfReadableByOthers(path);
+  return createPrivateKey({ key: parseKey(path, text), format: 'jwk' }).export({ format: 'jwk' });
 }
 
 function parseKey(path: string, text: string): JsonWebKey {

@@ -1,16 +1,19 @@
 import { ProblemError } from '@muster/shared/errors';
 
 /**
- * What a failed call means: try again later; this life of the agent was superseded by a newer one, or revoked; the
- * coordinator does not know the agent; or it will never take this request.
+ * What a refusal says of the agent: this life was superseded by a newer one, or revoked; the coordinator does not know it; or
+ * wants proofs that it was not told to make.
  */
-export type Verdict = 'retry' | 'superseded' | 'revoked' | 'unknown-agent' | 'refused';
+export type AgentVerdict = 'superseded' | 'revoked' | 'unknown-agent' | 'proof-required';
+
+/** What a failed call means: try again later; something about the agent; or the coordinator will never take this request. */
+export type Verdict = AgentVerdict | 'retry' | 'refused';
 
 /** Reads a verdict about the agent off an error. Not for calls about one run, where 404 and 409 speak of the run. */
 export function verdictOf(error: unknown): Verdict {
   const told = (error as { verdict?: Verdict } | null)?.verdict;
   if (told) return told;
-  if (!(error instanceof ProblemError) || error.retryable) return 'retry';
+  if (!(error instanceof ProblemError) || error.retryable || error.code === 'invalid-proof') return 'retry';
   if (error.code === 'stale-lease') return 'superseded';
   if (error.code === 'token-revoked') return 'revoked';
   if (error.code === 'not-found' || error.status === 401) return 'unknown-agent';

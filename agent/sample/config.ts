@@ -19,6 +19,7 @@ const FLAGS = {
   slots: { type: 'string' },
   'key-dir': { type: 'string' },
   capabilities: { type: 'string' },
+  'proof-of-possession': { type: 'boolean' },
   ca: { type: 'string' },
   'enable-script': { type: 'boolean' },
   'enable-http': { type: 'boolean' },
@@ -36,6 +37,7 @@ export const USAGE = `muster-agent: runs tasks for a Muster coordinator
   --slots N                  runs at a time, 1..10000   MUSTER_AGENT_SLOTS       4
   --key-dir FOLDER           key and registration       MUSTER_AGENT_KEY_DIR     .muster/agent
   --capabilities A,B:v1      what it offers                                      all it has handlers for
+  --proof-of-possession      prove with every request that it has its key: MUSTER_AGENT_PROOF_OF_POSSESSION=true
   --ca FILE                  PEM of the authority to trust
   --enable-script            run tasks of type script on this machine
   --enable-http              make requests for tasks of type http
@@ -49,6 +51,7 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): SampleConfig
   if (flags.help) return 'help';
   const token = flags['enrollment-token'] ?? env.MUSTER_ENROLLMENT_TOKEN;
   const name = flags.name ?? env.MUSTER_AGENT_NAME;
+  const proven = env.MUSTER_AGENT_PROOF_OF_POSSESSION || 'false';
   const enable = {
     ...(flags['enable-script'] ? { script: {} } : {}),
     ...(flags['enable-http'] ? { http: { allow_private: flags['allow-private-http'] ?? false } } : {}),
@@ -60,6 +63,8 @@ export function readConfig(argv: string[], env: NodeJS.ProcessEnv): SampleConfig
       url: urlOf(...given('--url', flags.url, 'MUSTER_URL', env.MUSTER_URL, 'http://127.0.0.1:8000')),
       slots: slotsOf(...given('--slots', flags.slots, 'MUSTER_AGENT_SLOTS', env.MUSTER_AGENT_SLOTS, '4')),
       key_dir: flags['key-dir'] ?? env.MUSTER_AGENT_KEY_DIR ?? '.muster/agent',
+      proof_of_possession:
+        flags['proof-of-possession'] || oneOf('MUSTER_AGENT_PROOF_OF_POSSESSION', proven, ['true', 'false']) === 'true',
       enable,
       ...(token ? { enrollment_token: token } : {}),
       ...(name ? { display_name: name } : {}),

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { agents, dispatch } from '@muster/shared/contract/index';
 import { newId, runIdOf } from '@muster/shared/ids';
+import { Doorkeeper, Refused } from './doorkeeper.ts';
 
 /** A request as it came. */
 export interface Seen {
@@ -10,12 +11,15 @@ export interface Seen {
   // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies of every shape.
   body: any;
   authorization: string | undefined;
+  /** The DPoP header. */
+  proof: string | undefined;
   at: number;
 }
 
 const ROUTES = [
   ['register', 'POST', /^\/ains\/agents$/, agents.registerAgent],
   ['token', 'POST', /^\/ains\/agents\/[^/]+\/token$/, agents.createAccessToken],
+  ['rotate', 'POST', /^\/ains\/agents\/[^/]+\/rotate-key$/, agents.rotateAgentKey],
   ['heartbeat', 'POST', /\/heartbeat$/, dispatch.heartbeat],
   ['poll', 'POST', /\/poll$/, dispatch.poll],
   ['leave', 'POST', /\/leave$/, dispatch.leave],
@@ -26,8 +30,17 @@ const ROUTES = [
 ] as const;
 export type Kind = (typeof ROUTES)[number][0];
 
-/** What a script answers instead of the usual: a problem, nothing at all (`hang`), a cut connection, or other members. */
-export type Scripted = { status: number; code: string } | 'hang' | 'cut' | Record<string, unknown>;
+/**
+ * What a script answers instead of the usual: a problem, nothing at all (`hang`), a cut connection, one that is cut when the
+ * usual has been done (`lose`), the usual when a promise says so, or other members.
+ */
+export type Scripted =
+  | { status: number; code: string }
+  | 'hang'
+  | 'cut'
+  | 'lose'
+  | Promise<void>
+  | Record<string, unknown>;
 type Script = (seen: Seen) => Scripted | undefined;
 
 /**
@@ -37,7 +50,7 @@ type Script = (seen: Seen) => Scripted | undefined;
  */
 export class FakeCoordinator {
   readonly seen: Seen[] = [];
-  readonly agentId = newId('agent');
+  readonly door = new Doorkeeper();
   intervalMs = 200;
   leaseTtlMs = 30_000;
   pollWaitMs = 20_000;
@@ -47,12 +60,15 @@ export class FakeCoordinator {
   readonly #queue: unknown[] = [];
   #waiters: { until: (seen: Seen) => boolean; resolve: (seen: Seen) => void }[] = [];
   #parked: (() => void)[] = [];
-  #tokens = 0;
   #fence = 0;
 
   /** Listens, on the port it had before if it was closed. */
   async listen(port = 0): Promise<void> {
     await new Promise<void>((resolve) => this.#server.listen(port, '127.0.0.1', resolve));
+  }
+
+  get agentId(): string {
+    return this.door.agentId;
   }
 
   get port(): number {
@@ -110,23 +126,38 @@ export class FakeCoordinator {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = request.url ?? '';
+    response.setHeader('date', this.door.now().toUTCString());
     const route = ROUTES.find(([, method, pattern]) => method === request.method && pattern.test(path));
     const text = await bodyOf(request);
     if (!route) return problem(response, 404, 'not-found', `${request.method} ${path}`);
     const [kind, , , endpoint] = route;
     const parsed = endpoint.body.safeParse(JSON.parse(text));
-    const { authorization } = request.headers;
-    const seen: Seen = { kind, path, body: JSON.parse(text), authorization, at: performance.now() };
+    const { authorization, dpop: proof } = request.headers as Record<string, string | undefined>;
+    const seen: Seen = { kind, path, body: JSON.parse(text), authorization, proof, at: performance.now() };
     this.#keep(seen);
     if (!parsed.success) return problem(response, 422, 'validation-failed', parsed.error.message);
     const scripted = this.#scripts.get(kind)?.(seen);
     if (scripted === 'hang') return;
     if (scripted === 'cut') return void response.destroy();
     if (isProblem(scripted)) return problem(response, scripted.status, scripted.code, 'as scripted');
-    const usual = await this.#usual(kind, scripted && 'runs' in scripted ? { ...seen, body: {} } : seen, response);
+    const asked = { method: request.method!, url: this.url + path, headers: request.headers };
+    const own = typeof scripted === 'object' && !(scripted instanceof Promise) ? scripted : undefined;
+    try {
+      const session = await this.#session(seen, asked);
+      if (scripted === 'lose') return void response.destroy();
+      await scripted;
+      const usual = session ?? (await this.#usual(own && 'runs' in own ? { ...seen, body: {} } : seen, response));
+      this.#answer(kind, { ...usual, ...own }, response);
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      problem(response, 401, error.code, error.message);
+    }
+  }
+
+  #answer(kind: Kind, body: object, response: ServerResponse): void {
     if (response.destroyed) return;
     response.writeHead(kind === 'register' ? 201 : 200, { 'content-type': 'application/json' });
-    response.end(JSON.stringify({ ...usual, ...scripted }));
+    response.end(JSON.stringify(body));
   }
 
   #keep(seen: Seen): void {
@@ -138,19 +169,28 @@ export class FakeCoordinator {
     });
   }
 
-  async #usual(kind: Kind, { body }: Seen, response: ServerResponse): Promise<Record<string, unknown>> {
-    if (kind === 'register') return { ...this.#session(), ...this.#terms() };
-    if (kind === 'token') return this.#session();
+  async #usual({ kind, body }: Seen, response: ServerResponse): Promise<Record<string, unknown>> {
     if (kind === 'heartbeat') return this.#beat();
     if (kind === 'poll') return this.#poll(body, response);
     if (kind === 'leave') return { requeued: 0 };
     return { applied: true, cancel: false };
   }
 
-  #session() {
-    this.#tokens += 1;
+  /** What is granted by word of a key; any other request must come with a token. */
+  async #session({ kind, body }: Seen, asked: Parameters<Doorkeeper['admit']>[0]) {
+    const { door } = this;
+    if (kind === 'register')
+      return { ...this.#granted(await door.register(body.registration, asked)), ...this.#terms() };
+    if (kind === 'token') return this.#granted(await door.assert(body.assertion, asked));
+    if (kind === 'rotate') return this.#granted(await door.rotate(body, asked));
+    await door.admit(asked);
+    return undefined;
+  }
+
+  #granted({ access_token, x }: { access_token: string; x: string | undefined }) {
     const access_token_expires_at = new Date(Date.now() + this.tokenLifeMs).toISOString();
-    return { agent_id: this.agentId, access_token: `token-${this.#tokens}`, access_token_expires_at };
+    const token_type = x === undefined ? 'Bearer' : 'DPoP';
+    return { agent_id: this.agentId, access_token, access_token_expires_at, token_type };
   }
 
   #terms() {
@@ -181,7 +221,7 @@ export class FakeCoordinator {
 }
 
 const isProblem = (scripted: Scripted | undefined): scripted is { status: number; code: string } =>
-  typeof scripted === 'object' && typeof scripted.status === 'number' && 'code' in scripted;
+  typeof scripted === 'object' && 'status' in scripted && 'code' in scripted;
 
 function problem(response: ServerResponse, status: number, code: string, detail: string): void {
   response.writeHead(status, { 'content-type': 'application/problem+json' });

@@ -1,19 +1,20 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey, generateKeyPairSync, sign, verify } from 'node:crypto';
 import {
-  type CryptoKey,
   calculateJwkThumbprint,
+  decodeProtectedHeader,
   errors,
-  importJWK,
   type JWK,
   type JWTPayload,
   jwtVerify,
   SignJWT,
 } from 'jose';
+import type { Signer } from '../audit/seal.ts';
 import type { Clock } from '../platform/clock.ts';
 import { type Config, ConfigError } from '../platform/config.ts';
 import type { Sql } from '../platform/database.ts';
+import { createKeyRing } from './key-ring.ts';
 import { secretFile } from './secret-file.ts';
-import * as store from './store.ts';
+import * as store from './store/signing-keys.ts';
 
 /** Signs with this coordinator's key; verifies what any coordinator of the network signed. */
 export interface SigningKeys {
@@ -21,6 +22,8 @@ export interface SigningKeys {
   /** The claims, or undefined where the token is not ours, not of this type, expired or changed. */
   verify(token: string, typ: string): Promise<JWTPayload | undefined>;
   jwks(): Promise<{ keys: Record<string, string>[] }>;
+  /** Signs plain text, and knows what any coordinator signed so. */
+  seal: Signer;
 }
 
 /** What our own tokens say of themselves. */
@@ -32,18 +35,8 @@ export async function openSigningKeys(sql: Sql, config: Config, clock: Clock): P
   const { d: _, ...publicJwk } = privateJwk;
   const kid = await calculateJwkThumbprint(publicJwk);
   await store.insertSigningKey(sql, kid, { ...publicJwk, kid, alg: 'EdDSA', use: 'sig' });
-  const privateKey = (await importJWK(privateJwk, 'EdDSA')) as CryptoKey;
-  const known = new Map<string, CryptoKey>();
-
-  const publicKey = async (wanted: string): Promise<CryptoKey> => {
-    const cached = known.get(wanted);
-    if (cached) return cached;
-    const jwk = await store.findSigningKey(sql, wanted);
-    if (!jwk) throw new errors.JWKSNoMatchingKey();
-    const key = (await importJWK(jwk, 'EdDSA')) as CryptoKey;
-    known.set(wanted, key);
-    return key;
-  };
+  const privateKey = createPrivateKey({ key: privateJwk as never, format: 'jwk' });
+  const ring = createKeyRing(sql);
   return {
     sign: (typ, claims, expires) =>
       new SignJWT(claims)
@@ -54,27 +47,35 @@ export async function openSigningKeys(sql: Sql, config: Config, clock: Clock): P
         .setExpirationTime(expires)
         .sign(privateKey),
     async verify(token, typ) {
+      const key = await ring.find(kidIn(token));
+      if (!key) return undefined;
       try {
-        const { payload } = await jwtVerify(
-          token,
-          (header) => publicKey(/^[\w-]{43}$/.test(header.kid ?? '') ? header.kid! : ''),
-          {
-            algorithms: ['EdDSA'],
-            typ,
-            issuer: ISSUER,
-            audience: ISSUER,
-            currentDate: clock.now(),
-            requiredClaims: ['exp', 'iat', 'jti'],
-          },
-        );
-        return payload;
+        const options = { algorithms: ['EdDSA'], typ, issuer: ISSUER, audience: ISSUER, currentDate: clock.now() };
+        return (await jwtVerify(token, key, { ...options, requiredClaims: ['exp', 'iat', 'jti'] })).payload;
       } catch (error) {
         if (error instanceof errors.JOSEError) return undefined;
         throw error;
       }
     },
+    seal: {
+      kid,
+      sign: (text) => sign(null, Buffer.from(text), privateKey).toString('base64url'),
+      async verify(wanted, text, signature) {
+        const key = await ring.findListed(wanted);
+        return key !== undefined && verify(null, Buffer.from(text), key, Buffer.from(signature, 'base64url'));
+      },
+    },
     jwks: async () => ({ keys: await store.listSigningKeys(sql) }),
   };
+}
+
+/** The key a token says it was signed with; none where it is no token. */
+function kidIn(token: string): string {
+  try {
+    return String(decodeProtectedHeader(token).kid);
+  } catch {
+    return '';
+  }
 }
 
 function loadPrivateJwk(config: Config): JWK {

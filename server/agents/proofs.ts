@@ -1,105 +1,67 @@
+import { createHash } from 'node:crypto';
 import {
   type AssertionClaims,
   assertionClaims,
+  type ConfirmationClaims,
+  confirmationClaims,
   type RegistrationClaims,
+  type RotationClaims,
   registrationClaims,
+  rotationClaims,
 } from '@muster/shared/contract/agents';
 import { ProblemError } from '@muster/shared/errors';
-import { calculateJwkThumbprint, decodeProtectedHeader, errors, importJWK, type JWK, jwtVerify } from 'jose';
-import type { z } from 'zod';
-import { invalid } from '../platform/errors.ts';
+import type { JWK } from 'jose';
+import { type PublicKey, publicKeyOf } from './public-key.ts';
+import { headerOf, verifyClaims } from './signed-claims.ts';
 
-/** Proofs live for seconds: an older one could have been overheard, and its `jti` must be remembered only so long. */
-export const PROOF_MAX_AGE_SECONDS = 60;
-/** How far an agent's clock may be off, in seconds. */
-const CLOCK_SKEW_SECONDS = 10;
+const REGISTRATION = { typ: 'agent-registration+jwt', schema: registrationClaims, header: ['jwk'] };
+const ASSERTION = { typ: 'agent-assertion+jwt', schema: assertionClaims };
+const ROTATION = { typ: 'agent-key-rotation+jwt', schema: rotationClaims };
+const CONFIRMATION = { typ: 'agent-key-confirmation+jwt', schema: confirmationClaims };
 
-const MEMBERS = ['kty', 'crv', 'x'];
-
-/** A registration that its own key signed: the claims, the public key and its thumbprint (RFC 7638). */
-export interface Registration {
+/** A registration that its own key signed: the claims, the public key and its thumbprint. */
+export interface Registration extends PublicKey {
   claims: RegistrationClaims;
-  jwk: JWK;
-  jkt: string;
 }
 
 /** Verifies a registration JWT by the key it carries. */
 export async function verifyRegistration(jwt: string, now: Date): Promise<Registration> {
-  const { jwk } = header(jwt);
-  if (
-    jwk?.kty !== 'OKP' ||
-    jwk.crv !== 'Ed25519' ||
-    typeof jwk.x !== 'string' ||
-    Buffer.from(jwk.x, 'base64url').length !== 32 ||
-    Buffer.from(jwk.x, 'base64url').toString('base64url') !== jwk.x
-  ) {
-    throw new ProblemError('invalid-token', 'the registration must carry an Ed25519 public key as jwk in its header');
-  }
-  const extra = Object.keys(jwk).find((name) => !MEMBERS.includes(name));
-  if (extra)
-    throw new ProblemError(
-      'invalid-token',
-      `the jwk in the registration's header must have kty, crv and x only, not ${JSON.stringify(extra.slice(0, 40))}`,
-    );
-  const claims = await verify(
-    jwt,
-    { kty: jwk.kty, crv: jwk.crv, x: jwk.x },
-    'agent-registration+jwt',
-    registrationClaims,
-    now,
-  );
-  return {
-    claims,
-    jwk: { kty: jwk.kty, crv: jwk.crv, x: jwk.x },
-    jkt: await calculateJwkThumbprint({ kty: jwk.kty, crv: jwk.crv, x: jwk.x }),
-  };
+  const key = await publicKeyOf(headerOf(jwt, REGISTRATION).jwk, "the jwk in the registration's header");
+  return { claims: await verifyClaims(jwt, key.jwk, REGISTRATION, now), ...key };
 }
 
 /** Verifies an assertion by the key the agent registered. */
 export async function verifyAssertion(jwt: string, jwk: JWK, agentId: string, now: Date): Promise<AssertionClaims> {
-  const claims = await verify(jwt, jwk, 'agent-assertion+jwt', assertionClaims, now);
-  if (claims.sub !== agentId || claims.iss !== agentId)
-    throw new ProblemError('invalid-token', `the assertion speaks for ${claims.sub}, not for ${agentId}`);
+  const claims = await verifyClaims(jwt, jwk, ASSERTION, now);
+  refuseOther(claims, agentId, 'assertion');
   return claims;
 }
 
-function header(jwt: string) {
-  try {
-    return decodeProtectedHeader(jwt) as { jwk?: JWK };
-  } catch {
-    throw new ProblemError('invalid-token', 'it is not a JWT');
-  }
+/** A change of an agent's key that the old one and the new one signed. */
+export interface Rotation {
+  rotation: RotationClaims;
+  confirmation: ConfirmationClaims;
+  key: PublicKey;
 }
 
-async function verify<T extends z.ZodType>(
-  jwt: string,
+/** Verifies a rotation by the key the agent has, and its confirmation by the one it names. */
+export async function verifyRotation(
+  jwts: { rotation: string; confirmation: string },
   jwk: JWK,
-  typ: string,
-  schema: T,
+  agentId: string,
   now: Date,
-): Promise<z.output<T>> {
-  const payload = await jwtVerify(jwt, await importJWK(jwk, 'EdDSA'), {
-    algorithms: ['EdDSA'],
-    typ,
-    audience: 'muster',
-    currentDate: now,
-    maxTokenAge: PROOF_MAX_AGE_SECONDS,
-    clockTolerance: CLOCK_SKEW_SECONDS,
-    requiredClaims: ['iat', 'exp', 'jti'],
-  }).then(
-    (verified) => verified.payload,
-    (error: unknown) => {
-      if (error instanceof errors.JOSEError)
-        throw new ProblemError('invalid-token', `the ${typ} was refused: ${error.message.slice(0, 120)}`, {
-          cause: error,
-        });
-      throw error;
-    },
-  );
-  const parsed = schema.safeParse(payload);
-  if (!parsed.success) throw invalid('#/claims', parsed.error.issues);
-  if (Number(payload.exp) > Number(payload.iat) + PROOF_MAX_AGE_SECONDS) {
-    throw new ProblemError('invalid-token', `the ${typ} may live ${PROOF_MAX_AGE_SECONDS} s at most`);
-  }
-  return parsed.data;
+): Promise<Rotation> {
+  const rotation = await verifyClaims(jwts.rotation, jwk, ROTATION, now);
+  refuseOther(rotation, agentId, 'rotation');
+  const key = await publicKeyOf(rotation.new_jwk, "the rotation's new_jwk");
+  const confirmation = await verifyClaims(jwts.confirmation, key.jwk, CONFIRMATION, now);
+  refuseOther(confirmation, agentId, 'confirmation');
+  if (confirmation.rotation_hash !== createHash('sha256').update(jwts.rotation).digest('base64url'))
+    throw new ProblemError('invalid-token', 'the confirmation is of another rotation: its rotation_hash differs');
+  return { rotation, confirmation, key };
+}
+
+function refuseOther({ iss, sub }: { iss: string; sub: string }, agentId: string, what: string): void {
+  if (sub !== agentId || iss !== agentId)
+    throw new ProblemError('invalid-token', `the ${what} speaks for ${sub}, not for ${agentId}`);
 }

@@ -1,7 +1,7 @@
 import type * as contract from '@muster/shared/contract/agents';
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import { notFound, ProblemError } from '@muster/shared/errors';
-import type { Ctx } from '../platform/ctx.ts';
+import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { type AgentRow, listAgents as listRows } from './store/read.ts';
 
@@ -28,7 +28,12 @@ export async function listAgents(
   ctx: Ctx,
   { query: { cursor, limit, ...filter } }: InputOf<typeof contract.listAgents>,
 ) {
-  const rows = await listRows(ctx.db.admin, { ...filter, after: decodeCursor(cursor, 1), limit: limit + 1 });
+  const rows = await listRows(ctx.db.admin, {
+    ...filter,
+    owner: shownOwner(ctx),
+    after: decodeCursor(cursor, 1),
+    limit: limit + 1,
+  });
   return pageOf(rows, limit, showAgent, (row) => [row.agent_id]);
 }
 
@@ -41,6 +46,7 @@ export async function searchAgents(
   if (byTrust && after && !isScore(after[0]!)) throw notOurCursor();
   const rows = await listRows(ctx.db.admin, {
     ...filter,
+    owner: shownOwner(ctx),
     name: q,
     label: label === undefined ? undefined : labelOf(label),
     sort_by,

@@ -1,4 +1,5 @@
 import * as contract from '@muster/shared/contract/agents';
+import * as enrollment from '@muster/shared/contract/enrollment';
 import type { SigningKeys } from '../access/signing-keys.ts';
 import { type Route, route } from '../platform/endpoint.ts';
 import { changeMode, getCapabilities, putCapabilities, updateAgent } from './change.ts';
@@ -12,10 +13,10 @@ import {
 import { getAgent, listAgents, searchAgents } from './read.ts';
 
 export const agentRoutes = (keys: SigningKeys): Route[] => [
-  route(contract.createEnrollmentToken, (ctx, input) => createEnrollmentToken(ctx, keys, input)),
-  route(contract.listEnrollmentTokens, listEnrollmentTokens),
-  route(contract.getEnrollmentToken, (ctx, { params }) => getEnrollmentToken(ctx, params.enrollment_token_id)),
-  route(contract.revokeEnrollmentToken, (ctx, { params }) => revokeEnrollmentToken(ctx, params.enrollment_token_id)),
+  route(enrollment.createEnrollmentToken, (ctx, input) => createEnrollmentToken(ctx, keys, input)),
+  route(enrollment.listEnrollmentTokens, listEnrollmentTokens),
+  route(enrollment.getEnrollmentToken, (ctx, { params }) => getEnrollmentToken(ctx, params.enrollment_token_id)),
+  route(enrollment.revokeEnrollmentToken, (ctx, { params }) => revokeEnrollmentToken(ctx, params.enrollment_token_id)),
   route(contract.listAgents, listAgents),
   route(contract.searchAgents, searchAgents),
   route(

@@ -3,6 +3,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import { notFound, ProblemError } from '@muster/shared/errors';
 import { refuseOtherLife } from '../agents/current.ts';
 import { findAgent } from '../agents/read.ts';
+import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { leaveAgent, revokeAgent } from './store/boot.ts';
 
@@ -18,8 +19,11 @@ export async function leave(ctx: Ctx, { params, body }: InputOf<typeof contract.
 
 /** An admin sends an agent away; doing so again changes nothing. */
 export async function deleteAgent(ctx: Ctx, agentId: string) {
-  const departed = await revokeAgent(ctx.db.admin, agentId);
-  if (departed) ctx.notifier.tell('ready', departed.ready);
+  const departed = await revokeAgent(ctx.db.admin, agentId, actorOf(ctx));
+  if (departed) {
+    ctx.notifier.tell('epoch', { agent_id: agentId, token_epoch: departed.token_epoch, revoked: true });
+    ctx.notifier.tell('ready', departed.ready);
+  }
   ctx.notifier.tell('changed', agentId);
   const agent = await findAgent(ctx, agentId);
   if (!agent) throw notFound('agent', agentId);

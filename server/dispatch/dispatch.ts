@@ -1,7 +1,10 @@
 import type { SigningKeys } from '../access/signing-keys.ts';
+import type { Proofs } from '../agents/dpop.ts';
 import type { Deps } from '../platform/ctx.ts';
+import { createRateLimit, type RateLimit } from '../platform/rate-limit.ts';
 import type { Classes } from '../tasks/classes.ts';
 import { type Claimer, createClaimer } from './claim.ts';
+import { createDoor, type Door } from './door.ts';
 import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
 import { Parking } from './parking.ts';
 import { createReporter, type Reporter } from './report.ts';
@@ -11,15 +14,21 @@ import { createRoster, type Roster } from './roster.ts';
 export interface Dispatch {
   classes: Classes;
   keys: SigningKeys;
+  proofs: Proofs;
+  door: Door;
   roster: Roster;
   claim: Claimer;
   beat: Beater;
   note: Noter;
   reporter: Reporter;
   parking: Parking;
+  /** Polls that found nothing, per agent. */
+  emptyPolls: RateLimit;
+  /** New lives, per agent. */
+  restarts: RateLimit;
 }
 
-export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys): Dispatch {
+export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys, proofs: Proofs): Dispatch {
   const claim = createClaimer(deps);
   const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
@@ -36,11 +45,15 @@ export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys):
   return {
     classes,
     keys,
+    proofs,
+    door: createDoor(),
     roster,
     claim,
     beat: createBeater(deps),
     note: createNoter(deps),
     reporter: createReporter(deps),
     parking,
+    emptyPolls: createRateLimit('polls that find nothing'),
+    restarts: createRateLimit('restarts of this agent'),
   };
 }

@@ -34,7 +34,7 @@ export const createNoter = ({ db }: Pick<Deps, 'db'>): Noter =>
   createBatcher(async (notes: RunNote[]) => {
     const merged = new Map<string, RunNote>();
     for (const note of notes) {
-      const key = `${note.agent_id} ${note.fence}`;
+      const key = `${note.agent_id} ${note.boot_id} ${note.fence}`;
       const older = merged.get(key);
       merged.set(key, {
         ...note,
@@ -48,7 +48,7 @@ export const createNoter = ({ db }: Pick<Deps, 'db'>): Noter =>
     );
     return notes.map((note) => {
       const it = found.get(note.fence);
-      return it?.agent_id === note.agent_id ? it : undefined;
+      return it?.agent_id === note.agent_id && it.boot_id === note.boot_id ? it : undefined;
     });
   });
 
@@ -76,7 +76,13 @@ export async function heartbeat(
   });
   await Promise.all(
     news.map(({ fence, started, progress }) =>
-      note({ agent_id, fence, started: started ?? false, progress: progress ? JSON.stringify(progress) : null }),
+      note({
+        agent_id,
+        boot_id: body.boot_id,
+        fence,
+        started: started ?? false,
+        progress: progress ? JSON.stringify(progress) : null,
+      }),
     ),
   );
   return {

@@ -7,13 +7,16 @@ import type { Ctx } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { News } from './parking.ts';
-import type { Verdict } from './report.ts';
+import type { Life, Verdict } from './report.ts';
 import { type ClaimedRun, findHeldRuns, listHeldRuns, type Standing } from './store/claim.ts';
 
 /** How long a poll of an agent that is cordoned or draining waits at most, in milliseconds. */
 const CLOSED_WAIT_MS = 2_000;
 /** How long one that has runs to stop waits: an agent that does not heed is not to ask in a tight loop. */
 const CANCEL_WAIT_MS = 250;
+
+/** How often a minute an agent may ask for nothing: one that waits as it is told asks thrice. */
+const EMPTY_POLLS_PER_MINUTE = 600;
 
 /** Takes results and gives work in one round trip; with nothing to give it waits, unless it had results to confirm. */
 export async function poll(
@@ -22,17 +25,20 @@ export async function poll(
   { params, body }: InputOf<typeof contract.poll>,
 ): Promise<JsonText> {
   const { agent_id } = params;
+  const life = { agent_id, boot_id: body.boot_id };
   refuseOtherLife(ctx, agent_id, body.boot_id);
-  const verdicts = body.results?.length ? await dispatch.reporter.report(agent_id, body.results) : [];
+  // One that brings results is never turned away.
+  if (!body.results?.length) dispatch.emptyPolls.refuseSpent(agent_id, EMPTY_POLLS_PER_MINUTE);
+  const verdicts = body.results?.length ? await dispatch.reporter.report(life, body.results) : [];
   const mark = dispatch.parking.mark();
   const classIds = body.slots === 0 ? [] : await dispatch.roster.classesOf(agent_id);
-  const ask = { agent_id, boot_id: body.boot_id, classIds: classIds ?? [] };
+  const ask = { ...life, classIds: classIds ?? [] };
   const standing = await dispatch.claim({ ...ask, want: body.slots });
   if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
   refuseStale(standing, agent_id, body.boot_id);
 
   const idle = standing.runs.length + verdicts.length === 0;
-  const held = await reconcile(ctx, dispatch, agent_id, standing, body.holding, idle);
+  const held = await reconcile(ctx, dispatch, life, standing, body.holding, idle);
   const runs = [...standing.runs, ...held.runs];
   if (runs.length > 0 || verdicts.length > 0) {
     return answer({ runs, cancel: held.cancel }, body.results ?? [], verdicts, standing.lease_expires_at);
@@ -50,6 +56,7 @@ export async function poll(
   };
   const atMost = held.cancel.length > 0 ? CANCEL_WAIT_MS : open ? body.wait_ms : CLOSED_WAIT_MS;
   const news = await dispatch.parking.park(waiting, Math.min(body.wait_ms, atMost), ctx.signal);
+  if (news.runs.length + news.cancel.length === 0) dispatch.emptyPolls.take(agent_id, EMPTY_POLLS_PER_MINUTE);
   return answer(news, body.results ?? [], verdicts, standing.lease_expires_at);
 }
 
@@ -61,22 +68,22 @@ export async function poll(
 async function reconcile(
   { db }: Ctx,
   { reporter }: Dispatch,
-  agentId: string,
+  life: Life,
   { slots_used, runs: claimed }: Standing,
   holding: readonly string[] | undefined,
   idle: boolean,
 ): Promise<News> {
   if (holding === undefined || slots_used === 0) return { runs: [], cancel: [] };
   if (!idle && slots_used <= holding.length) return { runs: [], cancel: [] };
-  const found = holding.length > 0 ? await findHeldRuns(db.hot, agentId, holding.map(fenceOf)) : [];
+  const found = holding.length > 0 ? await findHeldRuns(db.hot, life.agent_id, holding.map(fenceOf)) : [];
   const cancel = found.filter((run) => run.cancel).map((run) => run.fence);
   if (found.length >= slots_used) return { runs: [], cancel };
   const named = new Set([...found, ...claimed].map((run) => run.fence));
-  const missing = (await listHeldRuns(db.hot, agentId)).filter((run) => !named.has(run.fence));
+  const missing = (await listHeldRuns(db.hot, life.agent_id)).filter((run) => !named.has(run.fence));
   const over = missing
     .filter((run) => run.cancel)
     .map(({ fence }) => ({ run_id: runIdOf(fence), fence, outcome: 'CANCELLED' as const }));
-  await reporter.report(agentId, over);
+  await reporter.report(life, over);
   return { runs: missing.filter((run) => !run.cancel), cancel };
 }
 

@@ -13,16 +13,19 @@ export interface Verdict {
   task_status?: TaskStatus;
 }
 
+/** Who reports: one life of an agent. */
+export type Life = Pick<NewResult, 'agent_id' | 'boot_id'>;
+
 export interface Reporter {
-  report(agentId: string, results: readonly Result[]): Promise<Verdict[]>;
+  report(life: Life, results: readonly Result[]): Promise<Verdict[]>;
 }
 
 /** Postgres's cost of a result grows with its size: a batch holds so many bytes of JSON, or one result. */
 const BATCH_BYTES = 4_000_000;
 const weight = (result: NewResult) => BATCH_BYTES / 1_000 + (result.result_data?.length ?? 0);
 
-/** Anybody may name any fence: what became of it is the answer of the agent that holds it alone. */
-const keyOf = ({ fence, agent_id }: Pick<NewResult, 'fence' | 'agent_id'>) => `${fence} ${agent_id}`;
+/** Anybody may name any fence: what became of it is the answer of the life that holds it alone. */
+const keyOf = ({ fence, agent_id, boot_id }: Life & Pick<NewResult, 'fence'>) => `${fence} ${agent_id} ${boot_id}`;
 
 export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Reporter {
   const apply = createBatcher(
@@ -58,16 +61,16 @@ export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>):
       return lateVerdict(result, ended.get(result.fence));
     });
   };
-  return { report: (agentId, results) => Promise.all(results.map((result) => apply(toRow(agentId, result)))) };
+  return { report: (life, results) => Promise.all(results.map((result) => apply(toRow(life, result)))) };
 }
 
 /** Reports one run's result; a word that comes too late is a 409. */
 export async function reportResult(
   { db, reporter }: { db: Deps['db']; reporter: Reporter },
-  agentId: string,
+  life: Life,
   result: Result,
 ) {
-  const [verdict] = await reporter.report(agentId, [result]);
+  const [verdict] = await reporter.report(life, [result]);
   if (verdict?.code === 'task-terminal')
     throw new ProblemError('task-terminal', `the task of run ${result.run_id} was cancelled`);
   if (verdict?.code) throw staleLease(result.run_id, result.fence);
@@ -78,9 +81,10 @@ export async function reportResult(
 export const staleLease = (runId: string, fence: number): ProblemError =>
   new ProblemError('stale-lease', `run ${runId} with fence ${fence} is not leased to this agent any more`);
 
-function toRow(agent_id: string, { run_id, fence, outcome, result_data, error }: Result): NewResult {
+function toRow({ agent_id, boot_id }: Life, { run_id, fence, outcome, result_data, error }: Result): NewResult {
   return {
     agent_id,
+    boot_id,
     // A fence that belongs to another run than the one named holds nothing.
     fence: fenceOf(run_id) === fence ? fence : 0,
     status: outcome,

@@ -6,11 +6,15 @@ import type { Dispatch } from './dispatch.ts';
 import { heartbeat } from './heartbeat.ts';
 import { poll } from './poll.ts';
 import { createAccessToken, registerAgent } from './register.ts';
+import { rotateAgentKey } from './rotate-key.ts';
 import { progressRun, resultOfRun, startRun } from './runs.ts';
 
 export const dispatchRoutes = (dispatch: Dispatch): Route[] => [
-  route(agents.registerAgent, (ctx, input) => registerAgent(ctx, dispatch, input)),
-  route(agents.createAccessToken, (ctx, input) => createAccessToken(ctx, dispatch, input)),
+  route(agents.registerAgent, (ctx, input) =>
+    dispatch.door.fromOutside(ctx.address, () => registerAgent(ctx, dispatch, input)),
+  ),
+  route(agents.createAccessToken, (ctx, input) => dispatch.door.inTurn(() => createAccessToken(ctx, dispatch, input))),
+  route(agents.rotateAgentKey, (ctx, input) => dispatch.door.inTurn(() => rotateAgentKey(ctx, dispatch, input))),
   route(agents.deleteAgent, (ctx, { params }) => deleteAgent(ctx, params.agent_id)),
   route(contract.heartbeat, (ctx, input) => heartbeat(ctx, dispatch, input)),
   route(contract.poll, (ctx, input) => poll(ctx, dispatch, input)),

@@ -3,10 +3,13 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import { fenceOf } from '@muster/shared/ids';
 import type { Ctx } from '../platform/ctx.ts';
 import type { Dispatch } from './dispatch.ts';
-import { reportResult, staleLease } from './report.ts';
+import { type Life, reportResult, staleLease } from './report.ts';
 
-/** The agent that calls. The routes are for agents only. */
-const callerOf = (ctx: Ctx): string => (ctx.principal.kind === 'agent' ? ctx.principal.agent_id : '');
+/** The agent that calls, in the life its token is for. The routes are for agents only. */
+const lifeOf = ({ principal }: Ctx): Life => {
+  const { agent_id, boot_id } = principal.kind === 'agent' ? principal : { agent_id: '', boot_id: '' };
+  return { agent_id, boot_id };
+};
 
 export async function startRun(ctx: Ctx, { note }: Dispatch, { params, body }: InputOf<typeof contract.startRun>) {
   const found = await noteRun(ctx, note, params.run_id, body.fence, { started: true, progress: null });
@@ -26,7 +29,7 @@ export const resultOfRun = (
   ctx: Ctx,
   { reporter }: Dispatch,
   { params, body }: InputOf<typeof contract.reportResult>,
-) => reportResult({ db: ctx.db, reporter }, callerOf(ctx), { run_id: params.run_id, ...body });
+) => reportResult({ db: ctx.db, reporter }, lifeOf(ctx), { run_id: params.run_id, ...body });
 
 async function noteRun(
   ctx: Ctx,
@@ -35,7 +38,7 @@ async function noteRun(
   fence: number,
   said: { started: boolean; progress: string | null },
 ) {
-  const found = fenceOf(runId) === fence ? await note({ agent_id: callerOf(ctx), fence, ...said }) : undefined;
+  const found = fenceOf(runId) === fence ? await note({ ...lifeOf(ctx), fence, ...said }) : undefined;
   if (!found) throw staleLease(runId, fence);
   return found;
 }

@@ -24,7 +24,14 @@ export function docsPage(name: string | undefined): Page | undefined {
   return undefined;
 }
 
-const asset = (name: string) =>
-  new Uint8Array(
-    readFileSync(join(dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json')), name)),
-  );
+const assets = new Map<string, Uint8Array<ArrayBuffer>>();
+
+/** Read once: anybody may ask for these, and reading them holds up everybody else. */
+function asset(name: string): Uint8Array<ArrayBuffer> {
+  const known = assets.get(name);
+  if (known) return known;
+  const folder = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+  const read = new Uint8Array(readFileSync(join(folder, name)));
+  assets.set(name, read);
+  return read;
+}

@@ -1,4 +1,9 @@
+import type { IncomingMessage } from 'node:http';
+import type { Readable } from 'node:stream';
+import { setImmediate } from 'node:timers/promises';
 import { ProblemError } from '@muster/shared/errors';
+import pLimit from 'p-limit';
+import { pointerPart } from './errors.ts';
 
 /** The longest body, in bytes. */
 export const MAX_BODY_BYTES = 1_048_576;
@@ -6,84 +11,164 @@ export const MAX_BODY_BYTES = 1_048_576;
 /** How deep a body may be nested: more than anybody needs, less than makes a recursive reader run out of stack. */
 const MAX_DEPTH = 256;
 
-/** Reads a JSON body: refused when it is no JSON, too long, or holds what Postgres cannot store as text. */
-export async function readJson(request: Request): Promise<unknown> {
-  if (Number(request.headers.get('content-length') ?? 0) > MAX_BODY_BYTES) throw tooLarge();
-  const text = await readText(request);
+/** A body of more characters than this is taken apart in its turn. */
+const LARGE = 65_536;
+/** How many large bodies may wait for theirs. */
+const MAX_WAITING = 64;
+/** Large bodies are taken apart one at a time, and all that is small goes between two of them: else a crowd of them would hold up every beat. */
+const turns = { vital: pLimit(1), other: pLimit(1) };
+
+/** What of a request is needed to read its body. */
+type Incoming = Readable & Pick<IncomingMessage, 'headers' | 'complete'>;
+
+/** Reads a JSON body: refused when it is no JSON, too long, or holds what Postgres cannot store as text. What leases depend on (`vital`) waits for nothing else. */
+export async function readJson(incoming: Incoming, vital = false): Promise<unknown> {
+  const { 'content-length': length, 'content-type': type, 'content-encoding': encoding } = incoming.headers;
+  if (length !== undefined && Number(length) > MAX_BODY_BYTES) throw tooLarge();
+  if (encoding !== undefined) refusePacked(encoding);
+  const whole = incoming.complete || incoming.readableLength === Number(length);
+  const text = decode(whole ? take(incoming) : await collect(incoming).catch(cutOff));
   if (text === '') return undefined;
-  const type = request.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
-  if (type !== 'application/json') {
-    throw new ProblemError(
-      'unsupported-media-type',
-      `content-type ${JSON.stringify(type ?? '')} is not application/json`,
-    );
-  }
+  if (type !== 'application/json') refuseOther(type);
+  if (text.length <= LARGE) return parse(text);
+  const turn = vital ? turns.vital : turns.other;
+  if (!vital && turn.pendingCount >= MAX_WAITING)
+    throw new ProblemError('overloaded', `${turn.pendingCount} large bodies are waiting to be read; try again`);
+  return turn(async () => {
+    await setImmediate();
+    return parse(text);
+  });
+}
+
+function parse(text: string): unknown {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     throw new ProblemError('malformed-request', `the body is not JSON: ${(error as Error).message.slice(0, 200)}`);
   }
-  // A body without so many brackets cannot be nested so deep, so few need a walk.
-  if (bracketsIn(text) > MAX_DEPTH) refuseDeep(value);
-  // NUL and halves of surrogate pairs only survive JSON as escapes, and a number is only too large with an exponent or many
-  // digits, so bodies without any need no walk.
-  if (/\\u0000|\\ud[89a-f]|\de\+?\d{2}|\d{309}/i.test(text)) refuseUnstorable(value, '#');
+  // A body without so many brackets cannot be nested so deep, so few need a look; each has a partner.
+  if (text.length > 2 * MAX_DEPTH && hasManyBrackets(text) && isDeep(text)) refuseDeep(value);
+  if (mayBeUnstorable(text)) refuseUnstorable(value, '#');
   return value;
 }
 
-async function readText(request: Request): Promise<string> {
-  if (!request.body) return '';
-  // A declared length was checked; a chunked body has to be counted as it comes.
-  if (request.headers.has('content-length')) return decode(new Uint8Array(await request.arrayBuffer()));
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
-    size += chunk.byteLength;
-    if (size > MAX_BODY_BYTES) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return decode(Buffer.concat(chunks));
+/** The bytes that came with their headers, as nearly every body's do: nothing has to be waited for. */
+function take(incoming: Incoming): Buffer | null {
+  const bytes: Buffer | null = incoming.read();
+  // To its end, which the connection waits for.
+  incoming.resume();
+  return bytes;
 }
 
-function decode(bytes: Uint8Array): string {
+/** The bytes as they come, counted: only a declared length was checked. Whoever sends too many still gets an answer, so the stream stays. */
+async function collect(incoming: Incoming): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      size += chunk.byteLength;
+      if (size > MAX_BODY_BYTES) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    // Who hangs up in the middle is gone: no fault of ours, and nothing to write down.
+    throw error instanceof ProblemError ? error : new ProblemError('malformed-request', 'the body broke off');
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Whoever went away in the middle hears nothing of it, but the log must not take it for the database that did. */
+function cutOff(error: unknown): never {
+  if (error instanceof ProblemError) throw error;
+  throw new ProblemError('malformed-request', 'the body did not come to its end', { cause: error });
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function decode(bytes: Buffer | null): string {
+  if (bytes === null) return '';
+  if (bytes.byteLength > MAX_BODY_BYTES) throw tooLarge();
+  try {
+    return utf8.decode(bytes);
   } catch {
     throw new ProblemError('malformed-request', 'the body is not UTF-8');
   }
 }
 
-function refuseUnstorable(value: unknown, pointer: string): void {
+function refuseOther(type: string | undefined): void {
+  const essence = type?.split(';')[0]?.trim().toLowerCase();
+  if (essence === 'application/json') return;
+  throw new ProblemError('unsupported-media-type', `content-type ${quoted(essence ?? '')} is not application/json`);
+}
+
+/**
+ * NUL and halves of surrogate pairs only survive JSON as escapes, and a number is only too large with an exponent or hundreds
+ * of digits: bodies without any, as nearly all are, need no walk.
+ */
+const mayBeUnstorable = (text: string): boolean =>
+  (text.includes('\\u') && /\\u0000|\\ud[89a-f]/i.test(text)) ||
+  /\d[eE]\+?\d\d/.test(text) ||
+  (text.length >= 300 && /\d{300}/.test(text));
+
+/** Refuses a value with anything in it that Postgres cannot keep as it is. */
+export function refuseUnstorable(value: unknown, pointer: string): void {
   if (typeof value === 'string') {
-    if (value.includes('\0') || !value.isWellFormed()) {
-      const detail = value.includes('\0') ? 'holds a NUL character' : 'holds half of a surrogate pair';
-      throw new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
-    }
+    if (value.includes('\0')) throw unstorable(pointer, 'holds a NUL character');
+    if (!value.isWellFormed()) throw unstorable(pointer, 'holds half of a surrogate pair');
   } else if (typeof value === 'number' && !Number.isFinite(value)) {
-    const detail = 'is a number too large to be kept';
-    throw new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
+    throw unstorable(pointer, 'is a number too large to be kept');
   } else if (typeof value === 'object' && value !== null) {
     for (const [key, item] of Object.entries(value)) {
-      refuseUnstorable(key, `${pointer}/${key.replaceAll('\0', '\\0').toWellFormed()}`);
-      refuseUnstorable(item, `${pointer}/${key}`);
+      const place = `${pointer}/${pointerPart(key)}`;
+      refuseUnstorable(key, place);
+      refuseUnstorable(item, place);
     }
   }
 }
 
-function bracketsIn(text: string): number {
+const unstorable = (place: string, detail: string) => {
+  const pointer = place.replaceAll('\0', '\\0').toWellFormed().slice(0, 512);
+  return new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
+};
+
+function hasManyBrackets(text: string): boolean {
   let count = 0;
+  for (const bracket of '[{') {
+    for (let at = text.indexOf(bracket); at >= 0; at = text.indexOf(bracket, at + 1)) {
+      count += 1;
+      if (count > MAX_DEPTH) return true;
+    }
+  }
+  return false;
+}
+
+/** Whether JSON is nested deeper than it may be: read off the text, which takes a tenth of what a walk through the value does. */
+function isDeep(text: string): boolean {
+  let depth = 0;
   for (let at = 0; at < text.length; at += 1) {
     const code = text.charCodeAt(at);
-    if (code === 0x5b || code === 0x7b) count += 1;
+    if (code === QUOTE) at = endOfText(text, at);
+    else if (code === 0x5b || code === 0x7b) depth += 1;
+    else if (code === 0x5d || code === 0x7d) depth -= 1;
+    if (depth > MAX_DEPTH) return true;
   }
-  return count;
+  return false;
+}
+
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+
+function endOfText(text: string, begin: number): number {
+  let at = begin + 1;
+  while (text.charCodeAt(at) !== QUOTE) at += text.charCodeAt(at) === BACKSLASH ? 2 : 1;
+  return at;
 }
 
 function refuseDeep(value: unknown): void {
   for (const [key, item] of Object.entries(value ?? {})) {
     if (!isDeeper(item, MAX_DEPTH - 1)) continue;
-    const pointer = `#/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`;
+    const pointer = `#/${pointerPart(key)}`;
     const detail = `is nested deeper than ${MAX_DEPTH} levels`;
     throw new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
   }
@@ -93,5 +178,13 @@ const isDeeper = (value: unknown, levels: number): boolean =>
   typeof value === 'object' &&
   value !== null &&
   (levels === 0 || Object.values(value).some((item) => isDeeper(item, levels - 1)));
+
+const quoted = (header: string) => JSON.stringify(header.slice(0, 128));
+
+/** What is small on the way may be large here: nothing is unpacked. */
+function refusePacked(encoding: string): void {
+  if (encoding.toLowerCase() !== 'identity')
+    throw new ProblemError('unsupported-media-type', `content-encoding ${quoted(encoding)} is not taken`);
+}
 
 const tooLarge = () => new ProblemError('payload-too-large', `the body is longer than ${MAX_BODY_BYTES} bytes`);

@@ -1,10 +1,15 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { unsafeSettings } from './unsafe-settings.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
 
 const blankIsUnset = (value: unknown) => (value === '' ? undefined : value);
 const setting = <T extends z.ZodType>(schema: T) => z.preprocess(blankIsUnset, schema);
+const yesOrNo = (what: string) =>
+  setting(z.enum(['true', 'false']).default('false'))
+    .transform((value) => value === 'true')
+    .describe(`true or false: whether ${what}`);
 
 /** Every setting of a coordinator: what it is for, what is allowed, what holds when it is not given. */
 export const SETTINGS = z
@@ -28,6 +33,14 @@ export const SETTINGS = z
     ),
     MUSTER_TLS_CERT: setting(z.string().optional()).describe('PEM file of the certificate to serve HTTPS with'),
     MUSTER_TLS_KEY: setting(z.string().optional()).describe('PEM file of its private key'),
+    MUSTER_PUBLIC_URL: setting(
+      z
+        .url({ protocol: /^https?$/ })
+        .regex(/^https?:\/\/[^/?#@\\]+\/?$/i)
+        .optional(),
+    ).describe('the http(s) URL callers know the coordinator by, without a path, a query or a user'),
+    MUSTER_BEHIND_PROXY: yesOrNo('a proxy in front terminates TLS and sets X-Forwarded-For'),
+    MUSTER_REQUIRE_DPOP: yesOrNo('agents must prove that they hold their key on every request (RFC 9449)'),
     MUSTER_LOG_LEVEL: setting(z.enum(LOG_LEVELS).default('info')).describe(`one of ${LOG_LEVELS.join(', ')}`),
   })
   .refine((env) => !env.MUSTER_TLS_CERT === !env.MUSTER_TLS_KEY, {
@@ -46,6 +59,10 @@ export interface Config {
   adminKey: string | undefined;
   signingKey: string | undefined;
   tls: { cert: string; key: string } | undefined;
+  /** Where callers find the coordinator, `https://muster.example`, when that is not where it listens. */
+  publicUrl: string | undefined;
+  behindProxy: boolean;
+  requireDpop: boolean;
   logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -60,6 +77,8 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
   if (!parsed.success)
     throw new ConfigError([...new Set(parsed.error.issues.map((issue) => explain(issue, env)))].join('\n'));
   const it = parsed.data;
+  const unsafe = unsafeSettings(it);
+  if (unsafe.length > 0) throw new ConfigError(unsafe.join('\n'));
   return {
     host: it.MUSTER_HOST,
     port: it.MUSTER_PORT,
@@ -71,6 +90,9 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
       it.MUSTER_TLS_CERT && it.MUSTER_TLS_KEY
         ? { cert: readPem('MUSTER_TLS_CERT', it.MUSTER_TLS_CERT), key: readPem('MUSTER_TLS_KEY', it.MUSTER_TLS_KEY) }
         : undefined,
+    publicUrl: it.MUSTER_PUBLIC_URL && new URL(it.MUSTER_PUBLIC_URL).origin,
+    behindProxy: it.MUSTER_BEHIND_PROXY,
+    requireDpop: it.MUSTER_REQUIRE_DPOP,
     logLevel: it.MUSTER_LOG_LEVEL,
   };
 }
@@ -78,7 +100,9 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
 function explain(issue: z.core.$ZodIssue, env: Record<string, string | undefined>): string {
   const name = String(issue.path[0]);
   if (issue.code === 'custom') return issue.message;
-  const value = SECRET.has(name) ? 'its value (not shown)' : JSON.stringify(env[name]);
+  // A URL with a user in it has a password too.
+  const hidden = SECRET.has(name) || env[name]?.includes('@');
+  const value = hidden ? 'its value (not shown)' : JSON.stringify(env[name]);
   const allowed = SETTINGS.shape[name as keyof typeof SETTINGS.shape]?.description ?? issue.message;
   return `${name}: ${value} is not allowed; allowed is ${allowed}`;
 }

@@ -1,4 +1,5 @@
 import type { Principal } from './auth.ts';
+import { isAdmin } from './auth.ts';
 import type { Clock } from './clock.ts';
 import type { Config } from './config.ts';
 import type { Database } from './database.ts';
@@ -19,10 +20,21 @@ export interface Deps {
 export interface Ctx extends Deps {
   principal: Principal;
   requestId: string;
+  /** Where the caller is; behind a proxy, where the proxy says. */
+  address: string | undefined;
+  /** The DPoP header: what an agent proves its key by when it buys a token. */
+  proof: string | undefined;
   traceparent: string | undefined;
   /** Ends when the caller hangs up. */
   signal: AbortSignal;
 }
 
-/** Whose things the caller makes. */
-export const ownerOf = (ctx: Ctx): string => (ctx.principal.kind === 'admin' ? ctx.principal.owner : 'admin');
+/** Whose things the caller makes: only the holder of a key makes or lists any. */
+export function ownerOf({ principal }: Pick<Ctx, 'principal'>): string {
+  if (principal.kind !== 'key') throw new Error(`a ${principal.kind} caller owns nothing`);
+  return principal.owner;
+}
+
+/** Whose things a list shows the caller: its own, or everybody's (undefined) where it is an admin. */
+export const shownOwner = ({ principal }: Pick<Ctx, 'principal'>): string | undefined =>
+  isAdmin(principal) ? undefined : ownerOf({ principal });

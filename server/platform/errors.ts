@@ -1,40 +1,58 @@
-import { PROBLEMS, type Problem, ProblemError } from '@muster/shared/errors';
+import { type FieldError, PROBLEMS, type Problem, ProblemError } from '@muster/shared/errors';
 import type { z } from 'zod';
 import type { Log } from './log.ts';
+import { maskText } from './log-masking.ts';
 import { storageProblem } from './storage-errors.ts';
 
 /** Turns whatever a verb threw into a problem. What is nobody's fault but ours is logged, and told without its insides. */
 export function toProblem(error: unknown, requestId: string, log: Log): Problem {
   const known = error instanceof ProblemError ? error : storageProblem(error);
   if (!known) log.error({ request_id: requestId, err: error }, 'unexpected error');
-  else if (known.status >= 500) log.warn({ request_id: requestId, code: known.code, err: known.cause }, known.message);
+  // What is turned away for being too much is told so; a line for each would be too much again.
+  else if (known.status >= 500 && (known.cause || known.code !== 'overloaded'))
+    log.warn({ request_id: requestId, code: known.code, err: known.cause }, known.message);
   const problem = known ?? new ProblemError('internal', `the request failed; the log has it under ${requestId}`);
   return {
     type: `https://muster.dev/problems/${problem.code}`,
     title: PROBLEMS[problem.code].title,
     status: problem.status,
-    detail: problem.message,
+    // What a caller put in the wrong place is not sent back, for whoever reads along.
+    detail: maskText(problem.message),
     code: problem.code,
-    ...(problem.errors ? { errors: problem.errors } : {}),
+    ...(problem.errors ? { errors: problem.errors.map(maskError) } : {}),
     request_id: requestId,
   };
 }
 
+const maskError = ({ pointer, detail }: FieldError): FieldError => ({
+  pointer: maskText(pointer),
+  detail: maskText(detail),
+});
+
+/** How many fields an answer names at most, and in how many characters: it is no place to send a body back. */
+const NAMED = 20;
+const NAMED_CHARACTERS = 2_048;
+
 /** The problem of a part of a request that does not fit its schema. `base` is `#` for the body, `#/query` for the query. */
 export function invalid(base: string, issues: readonly z.core.$ZodIssue[]): ProblemError {
-  const errors = issues.flatMap((issue) => fieldErrors(base, issue)).slice(0, 100);
-  const first = errors[0]!;
-  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  const all = issues.flatMap((issue) => fieldErrors(base, issue));
+  const first = all[0]!;
+  let room = NAMED_CHARACTERS;
+  const errors = all.slice(0, NAMED).filter((error) => {
+    room -= JSON.stringify(error).length;
+    return room >= 0 || error === first;
+  });
+  const more = all.length > 1 ? ` (and ${all.length - 1} more)` : '';
   return new ProblemError('validation-failed', `${first.pointer} ${first.detail}${more}`, { errors });
 }
 
+/** A key as a part of a JSON Pointer (RFC 6901); of a long one the beginning. */
+export const pointerPart = (key: PropertyKey): string =>
+  String(key).slice(0, 80).replaceAll('~', '~0').replaceAll('/', '~1');
+
 function fieldErrors(base: string, issue: z.core.$ZodIssue): { pointer: string; detail: string }[] {
-  const at = (path: readonly PropertyKey[]) =>
-    [base, ...path.map((key) => String(key).replaceAll('~', '~0').replaceAll('/', '~1'))].join('/');
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys
-      .slice(0, 20)
-      .map((key) => ({ pointer: at([...issue.path, key.slice(0, 128)]), detail: 'is not a known field' }));
-  }
+  const at = (path: readonly PropertyKey[]) => [base, ...path.map(pointerPart)].join('/');
+  if (issue.code === 'unrecognized_keys')
+    return issue.keys.map((key) => ({ pointer: at([...issue.path, key]), detail: 'is not a known field' }));
   return [{ pointer: at(issue.path), detail: issue.message }];
 }

@@ -1,6 +1,8 @@
 import type { Server } from 'node:http';
+import type { HttpBindings } from '@hono/node-server';
 
-type Fetch = (request: Request) => Response | Promise<Response>;
+/** What answers requests; `env` holds what Node knows of them. */
+export type Fetch = (request: Request, env: HttpBindings) => Response | Promise<Response>;
 
 /** Knows how many requests are being answered, and tells when none is. */
 export interface Flights {
@@ -19,13 +21,13 @@ export function countFlights(handle: Fetch): Flights {
     waiting = [];
   };
   return {
-    async fetch(request) {
-      flying += 1;
-      try {
-        return await handle(request);
-      } finally {
-        land();
+    fetch(request, env) {
+      const answer = handle(request, env);
+      if (answer instanceof Promise) {
+        flying += 1;
+        answer.then(land, land);
       }
+      return answer;
     },
     landed: () => (flying === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
   };

@@ -5,11 +5,13 @@ import type { Log } from './log.ts';
 
 const CHANNEL = 'muster';
 
-/** What parked polls must hear of: classes there is work of, a run to be stopped, an agent that is not what it was. */
+/** What parked polls must hear of: classes there is work of, a run to be stopped, an agent or an API key that is not what it was, tokens that are over. */
 export interface News {
   ready: number[];
   cancelled: { agent_id: string; fence: number };
   changed: string;
+  key: string;
+  epoch: { agent_id: string; token_epoch: number; revoked: boolean };
 }
 
 /** Tells parked polls what concerns them: here at once, at other coordinators by NOTIFY. Always after the commit. */
@@ -28,7 +30,7 @@ type Handlers = { [K in keyof News]: ((what: News[K]) => void)[] };
 const CLASSES_AT_ONCE = 400;
 
 export function createNotifier(db: Database, coordinatorId: string, log: Log): Notifier {
-  const handlers: Handlers = { ready: [], cancelled: [], changed: [] };
+  const handlers: Handlers = { ready: [], cancelled: [], changed: [], key: [], epoch: [] };
   const ready = new Set<number>();
   const messages: { kind: keyof News; what: unknown }[] = [];
   let peers = true;

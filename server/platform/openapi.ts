@@ -5,22 +5,28 @@ import { z } from 'zod';
 type Json = Record<string, unknown>;
 
 const METHODS: Endpoint['method'][] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
-const SECURITY = { public: [], admin: ['adminKey', 'adminKeyHeader'], agent: ['agentToken'] };
+const SECURITY = { public: [], key: ['apiKey', 'apiKeyHeader'], agent: ['agentToken'] };
 /** What platform/endpoint.ts answers by itself: to anybody, behind a door (whoever the credential says it is), to a body. */
 const ANYWHERE: ProblemCode[] = ['internal', 'overloaded', 'storage-unavailable'];
 const AT_A_DOOR: ProblemCode[] = [
+  'malformed-request',
   'unauthenticated',
   'invalid-api-key',
   'invalid-token',
   'token-revoked',
   'insufficient-scope',
 ];
+/** To the holder of a key, who may come too often; a proof is an agent's. */
+const WITH_A_KEY: ProblemCode[] = ['rate-limited'];
+const WITH_A_TOKEN: ProblemCode[] = ['invalid-proof'];
 const ON_A_BODY: ProblemCode[] = ['malformed-request', 'payload-too-large', 'unsupported-media-type'];
 
 /** Every problem an endpoint may answer: its own, and those its shape and its door bring with them. */
 export function problemCodesOf(endpoint: Endpoint): ProblemCode[] {
   const codes = [...(endpoint.problems ?? []), ...ANYWHERE];
   if (!endpoint.principals.includes('public')) codes.push(...AT_A_DOOR);
+  if (endpoint.principals.includes('key')) codes.push(...WITH_A_KEY);
+  if (endpoint.principals.includes('agent')) codes.push(...WITH_A_TOKEN);
   if (endpoint.params) codes.push('invalid-id');
   if (endpoint.query || endpoint.body) codes.push('validation-failed');
   if (endpoint.body) codes.push(...ON_A_BODY);
@@ -63,7 +69,9 @@ function operationOf(name: string, endpoint: Endpoint): Json {
     operationId: name,
     tags: [endpoint.tag],
     summary: endpoint.summary,
-    security: endpoint.principals.flatMap((kind) => SECURITY[kind].map((scheme) => ({ [scheme]: [] }))),
+    security: endpoint.principals.flatMap((kind) =>
+      SECURITY[kind].map((scheme) => ({ [scheme]: kind === 'key' ? [endpoint.scope ?? 'admin'] : [] })),
+    ),
     ...(parameters.length ? { parameters } : {}),
     ...(endpoint.body
       ? {
@@ -170,7 +178,7 @@ const PROBLEM = {
 };
 
 const SECURITY_SCHEMES = {
-  adminKey: { type: 'http', scheme: 'bearer', description: 'An admin key' },
-  adminKeyHeader: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An admin key, the older way' },
+  apiKey: { type: 'http', scheme: 'bearer', description: 'An API key' },
+  apiKeyHeader: { type: 'apiKey', in: 'header', name: 'X-API-Key', description: 'An API key, the older way' },
   agentToken: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: "An agent's access token" },
 };

@@ -20,6 +20,10 @@ const codeOf = (error: unknown): string => {
 /** The SQLSTATE of an error, wherever the driver or Drizzle put it. */
 export const sqlState = codeOf;
 
+/** The constraint a statement ran against. */
+export const constraintOf = (error: unknown): string | undefined =>
+  (error as { constraint_name?: string } | undefined)?.constraint_name;
+
 /** Whether the database was away, so that nobody knows what became of the statement. */
 export const isConnectionLoss = (error: unknown): boolean => {
   const code = codeOf(error);

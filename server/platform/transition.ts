@@ -9,6 +9,8 @@ export interface Transition {
   change: Fragment;
   /** The outbox row, from `events/record.ts`. */
   event: Fragment;
+  /** The audit row, from `audit/record.ts`, where somebody is to be named. */
+  audit?: Fragment | undefined;
   /** What else moves in the same instant, by name. */
   also?: Record<string, Fragment>;
   /** What the caller gets; the changed rows unless said. */
@@ -21,7 +23,7 @@ export interface Transition {
  */
 export function transition<R extends object>(
   sql: Sql,
-  { before = {}, change, event, also = {}, answer }: Transition,
+  { before = {}, change, event, audit, also = {}, answer }: Transition,
 ): Promise<R[]> {
   const named = (parts: Record<string, Fragment>) => {
     const all = Object.entries(parts).map(([name, part]) => sql`${sql(name)} as (${part}),`);
@@ -33,7 +35,7 @@ export function transition<R extends object>(
       sql<R[]>`
     with clock as materialized (select muster_now() as now),
     ${named(before)} changed as (${change}),
-    ${named(also)} event as (${event})
+    ${named(also)} ${named(audit ? { audit } : {})} event as (${event})
     ${answer ?? sql`select * from changed`}` as unknown as PromiseLike<R[]>,
   );
 }

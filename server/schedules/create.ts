@@ -2,6 +2,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/schedules';
 import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
+import { actorOf } from '../audit/record.ts';
 import { type Ctx, ownerOf } from '../platform/ctx.ts';
 import { firstRun, nextRuns } from './cron.ts';
 import { getSchedule } from './read.ts';
@@ -9,7 +10,7 @@ import { insertSchedule } from './store/schedules.ts';
 
 export async function createSchedule(ctx: Ctx, { body }: InputOf<typeof contract.createSchedule>) {
   const schedule_id = newId('sched');
-  await insertSchedule(ctx.db.admin, {
+  const schedule = {
     ...body,
     schedule_id,
     owner: ownerOf(ctx),
@@ -19,7 +20,8 @@ export async function createSchedule(ctx: Ctx, { body }: InputOf<typeof contract
     input_data: JSON.stringify(body.input_data),
     metadata: JSON.stringify(body.metadata),
     next_run_at: firstRun(body.cron_expression, body.timezone, ctx.clock.now()),
-  });
+  };
+  await insertSchedule(ctx.db.admin, schedule, actorOf(ctx));
   return getSchedule(ctx, schedule_id);
 }
 

@@ -2,6 +2,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/schedules';
 import { ProblemError } from '@muster/shared/errors';
 import { SCHEDULE, type ScheduleStatus, statesAllowing } from '@muster/shared/lifecycle';
+import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { firstRun } from './cron.ts';
 import { findSchedule, getSchedule } from './read.ts';
@@ -11,7 +12,12 @@ export async function pauseSchedule(
   ctx: Ctx,
   { params: { schedule_id }, body }: InputOf<typeof contract.pauseSchedule>,
 ) {
-  const moved = await moveSchedule(ctx.db.admin, { scheduleId: schedule_id, event: 'pause', note: body.note ?? null });
+  const moved = await moveSchedule(ctx.db.admin, {
+    scheduleId: schedule_id,
+    event: 'pause',
+    note: body.note ?? null,
+    by: actorOf(ctx),
+  });
   return settled(ctx, schedule_id, 'pause', 'PAUSED', moved);
 }
 
@@ -21,7 +27,13 @@ export async function resumeSchedule(ctx: Ctx, scheduleId: string) {
   const nextRunAt =
     row.status === 'PAUSED' ? firstRun(row.cron_expression, row.timezone, resumeFrom(row, ctx.clock.now())) : null;
   const moved = nextRunAt
-    ? await moveSchedule(ctx.db.admin, { scheduleId, event: 'resume', nextRunAt, version: row.version })
+    ? await moveSchedule(ctx.db.admin, {
+        scheduleId,
+        event: 'resume',
+        nextRunAt,
+        version: row.version,
+        by: actorOf(ctx),
+      })
     : undefined;
   return settled(ctx, scheduleId, 'resume', 'ACTIVE', moved);
 }
@@ -31,7 +43,7 @@ const resumeFrom = ({ last_run_at }: { last_run_at: Date | null }, now: Date): D
   last_run_at && last_run_at > now ? last_run_at : now;
 
 export async function deleteSchedule(ctx: Ctx, scheduleId: string) {
-  const moved = await moveSchedule(ctx.db.admin, { scheduleId, event: 'delete' });
+  const moved = await moveSchedule(ctx.db.admin, { scheduleId, event: 'delete', by: actorOf(ctx) });
   return settled(ctx, scheduleId, 'delete', 'DELETED', moved);
 }
 

@@ -2,7 +2,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/schedules';
 import type { Schedule } from '@muster/shared/contract/schedules';
 import { notFound } from '@muster/shared/errors';
-import type { Ctx } from '../platform/ctx.ts';
+import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, pageOf } from '../platform/page.ts';
 import * as store from './store/schedules.ts';
 
@@ -33,6 +33,7 @@ export async function listSchedules(
 ) {
   const rows = await store.listSchedules(ctx.db.orm, {
     ...filter,
+    owner: shownOwner(ctx),
     after: decodeCursor(cursor, 1)?.[0],
     limit: limit + 1,
   });

@@ -8,7 +8,11 @@ export const enrollment_tokens = pgTable('enrollment_tokens', {
   owner: text().notNull(),
   serves: text().notNull(),
   capabilities: text().array(),
+  /** What agents may be named, `*` for any characters. */
+  name_pattern: text(),
   max_slots: integer(),
+  /** The one key that may register with it (RFC 7638). */
+  key_thumbprint: text(),
   max_uses: integer().notNull(),
   uses: integer().notNull().default(0),
   expires_at: moment().notNull(),
@@ -29,10 +33,14 @@ export const agents = pgTable(
     capabilities: text().array().notNull(),
     enrolled_capabilities: text().array(),
     enrolled_slots: integer(),
+    enrolled_name_pattern: text(),
     labels: jsonb().notNull(),
     slots: integer().notNull(),
     slots_used: integer().notNull().default(0),
     mode: text().notNull().default('OPEN'),
+    /** Access tokens of an earlier epoch are over. When it last moved says how long that still matters. */
+    token_epoch: integer().notNull().default(0),
+    token_epoch_at: moment(),
     boot_id: idText().notNull(),
     /** This life said goodbye: nothing is given to it any more. */
     left_at: moment(),
@@ -42,6 +50,8 @@ export const agents = pgTable(
   },
   (t) => [
     uniqueIndex('agents_jkt').on(t.jkt),
+    index('agents_owner').on(t.owner, t.agent_id),
+    index('agents_token_epoch_at').on(t.token_epoch_at).where(sql`token_epoch_at is not null`),
     index('agents_capabilities').using('gin', t.capabilities),
     check('agents_mode', sql`${t.mode} in ('OPEN', 'CORDONED', 'DRAINING', 'REVOKED')`),
     check('agents_slots_used', sql`${t.slots_used} >= 0`),

@@ -12,3 +12,6 @@ export const moment = customType<{ data: Date; driverData: string }>({
 
 /** A transaction id that never wraps; a reader of the outbox stops where transactions may still be open. */
 export const xid8 = customType<{ data: string }>({ dataType: () => 'xid8' });
+
+/** JSON as the driver has read it: Drizzle's own type reads a text that looks like JSON a second time. */
+export const anyJson = customType<{ data: unknown }>({ dataType: () => 'json' });

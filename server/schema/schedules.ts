@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm';
-import { check, index, integer, json, jsonb, pgTable, smallint, text, uniqueIndex } from 'drizzle-orm/pg-core';
-import { idText, moment } from './columns.ts';
+import { check, index, integer, jsonb, pgTable, smallint, text, uniqueIndex } from 'drizzle-orm/pg-core';
+import { anyJson, idText, moment } from './columns.ts';
 
 /** A rule of when, and the task it makes. */
 export const schedules = pgTable(
@@ -16,7 +16,7 @@ export const schedules = pgTable(
     pause_note: text(),
     task_type: text().notNull(),
     capability_required: text().notNull(),
-    input_data: json().notNull(),
+    input_data: anyJson().notNull(),
     priority: smallint().notNull(),
     timeout_seconds: integer().notNull(),
     max_retries: smallint().notNull(),
@@ -32,6 +32,7 @@ export const schedules = pgTable(
     updated_at: moment().notNull(),
   },
   (t) => [
+    index('schedules_owner').on(t.owner, t.schedule_id),
     index('schedules_due').on(t.next_run_at).where(sql`status = 'ACTIVE'`),
     check('schedules_status', sql`${t.status} in ('ACTIVE', 'PAUSED', 'ENDED', 'DELETED')`),
     check('schedules_next_run_at', sql`(${t.status} = 'ACTIVE') = (${t.next_run_at} is not null)`),

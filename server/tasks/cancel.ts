@@ -3,6 +3,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/tasks';
 import { ProblemError } from '@muster/shared/errors';
 import { isTerminal } from '@muster/shared/lifecycle';
+import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { findTask, showTask } from './read.ts';
 import * as store from './store/transitions.ts';
@@ -12,7 +13,7 @@ const TRIES = 10;
 
 export async function cancelTask(ctx: Ctx, { params, body }: InputOf<typeof contract.cancelTask>) {
   for (let tries = 1; ; tries += 1) {
-    const cancelled = await store.cancelTask(ctx.db.admin, params.task_id, body.reason ?? null);
+    const cancelled = await store.cancelTask(ctx.db.admin, params.task_id, body.reason ?? null, actorOf(ctx));
     for (const run of cancelled ?? []) ctx.notifier.tell('cancelled', run);
     const task = await findTask(ctx, params.task_id);
     if (cancelled) return showTask(task);

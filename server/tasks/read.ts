@@ -2,7 +2,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/tasks';
 import { notFound } from '@muster/shared/errors';
 import { runIdOf } from '@muster/shared/ids';
-import type { Ctx } from '../platform/ctx.ts';
+import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import { decodeCursor, pageOf } from '../platform/page.ts';
 import * as store from './store/read.ts';
@@ -42,6 +42,6 @@ export async function getTask(ctx: Ctx, taskId: string): Promise<JsonText> {
 
 export async function listTasks(ctx: Ctx, { query: { cursor, limit, ...filter } }: InputOf<typeof contract.listTasks>) {
   const after = decodeCursor(cursor, 1)?.[0];
-  const rows = await store.listTasks(ctx.db.admin, { ...filter, after, limit: limit + 1 });
+  const rows = await store.listTasks(ctx.db.admin, { ...filter, owner: shownOwner(ctx), after, limit: limit + 1 });
   return pageOf(rows, limit, showTask, (row) => [row.task_id]);
 }

@@ -1,12 +1,13 @@
 import { ProblemError } from '@muster/shared/errors';
 import { statesAllowing, TASK } from '@muster/shared/lifecycle';
+import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { findTask, showTask } from './read.ts';
 import * as store from './store/transitions.ts';
 
 /** Queues an ended task again: attempts count from one, what it did before stays in its history. */
 export async function retryTask(ctx: Ctx, taskId: string) {
-  const retried = await store.retryTask(ctx.db.admin, taskId);
+  const retried = await store.retryTask(ctx.db.admin, taskId, actorOf(ctx));
   const task = await findTask(ctx, taskId);
   if (!retried) {
     const allowed = statesAllowing(TASK, 'retry').join(', ');

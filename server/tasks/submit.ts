@@ -26,6 +26,10 @@ export interface Submitter {
   submit(submission: Submission): Promise<{ task: NewTask; status: 'PENDING' | 'ASSIGNED'; now: Date }>;
 }
 
+/** Postgres's cost of a task grows with its size: a batch holds so many bytes of JSON, or one task. Whoever sends much is not to make others wait. */
+const BATCH_BYTES = 4_000_000;
+const weight = ({ input_data }: NewTask) => BATCH_BYTES / 1_000 + input_data.length;
+
 export function createSubmitter(
   { db, notifier }: Pick<Deps, 'db' | 'notifier'>,
   classes: Classes,
@@ -54,7 +58,7 @@ export function createSubmitter(
       );
       return tasks.map((_, n) => ({ fence: inserted.fences.get(n), now: inserted.now }));
     },
-    { inFlight: 2 },
+    { inFlight: 2, maxItems: BATCH_BYTES, weight },
   );
   return {
     async submit(submission) {
@@ -65,6 +69,9 @@ export function createSubmitter(
     },
   };
 }
+
+/** W3C Trace Context. What is no such thing is left out, as it says; an agent is not handed whatever somebody wrote. */
+const TRACEPARENT = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/;
 
 export async function createTask(
   ctx: Ctx,
@@ -84,7 +91,7 @@ export async function createTask(
     tags: body.tags,
     metadata: JSON.stringify(body.metadata),
     schedule_id: null,
-    traceparent: ctx.traceparent ?? null,
+    traceparent: ctx.traceparent !== undefined && TRACEPARENT.test(ctx.traceparent) ? ctx.traceparent : null,
     run_at: body.run_at ?? null,
     expires_at: body.expires_at ?? null,
   });

@@ -30,7 +30,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
   let ctx: Ctx;
   beforeAll(async () => {
     it = await openRows(major);
-    ctx = { db: it.db } as Ctx;
+    ctx = { db: it.db, principal: { kind: 'key', scopes: ['admin'] } } as unknown as Ctx;
   });
   afterEach(() => it.finish());
   afterAll(() => it.close());
@@ -48,7 +48,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
     );
     const { fences } = await insertTasks(it.db.hot, tasks);
     const results: NewResult[] = said.map(({ word: { status, fault }, who }, n) => ({
-      agent_id: agents[who]!.agent_id,
+      ...agents[who]!,
       fence: fences.get(n)!,
       status,
       fault,

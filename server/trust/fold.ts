@@ -7,7 +7,8 @@ export const DECAY = 0.97;
  * 2002, forgetting). A completed run counts for the agent; a failure by its fault, a timeout and a lost lease against it; a
  * task's or the system's fault, a return and a cancel move nothing.
  *
- * `from` names rows of `fence, agent_id, capability, run_status, fault, ord`. Leaves `folded_runs(fence, fold_seq)`.
+ * `from` names rows of `fence, agent_id, capability, run_status, fault, ord`. Leaves `folded_runs(fence, fold_seq)`: materialized,
+ * for the planner takes a batch for one row and would look at all of it again for each run.
  */
 export const foldTrust = (from: string): string => `
 weighed as materialized (
@@ -31,6 +32,6 @@ folded as (
     fold_seq = t.fold_seq + excluded.fold_seq, updated_at = excluded.updated_at
   returning agent_id, capability, fold_seq
 ),
-folded_runs as (
+folded_runs as materialized (
   select w.fence, f.fold_seq - w.n + w.k as fold_seq from weighed w join folded f on f.agent_id = w.agent_id and f.capability = w.capability
 )`;

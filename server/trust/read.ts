@@ -2,7 +2,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/trust';
 import { notFound } from '@muster/shared/errors';
 import { runIdOf } from '@muster/shared/ids';
-import type { Ctx } from '../platform/ctx.ts';
+import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { DECAY } from './fold.ts';
 import { confidence, dependability, type Evidence, INTEGRITY_UNCHECKED, trustScore } from './score.ts';
@@ -125,7 +125,7 @@ export async function getLeaderboard(
   ctx: Ctx,
   { query: { capability, min_runs, limit } }: InputOf<typeof contract.getLeaderboard>,
 ) {
-  const rows = await store.listLeaders(ctx.db.admin, { capability, minRuns: min_runs, limit });
+  const rows = await store.listLeaders(ctx.db.admin, { owner: shownOwner(ctx), capability, minRuns: min_runs, limit });
   return {
     data: rows.map(({ dependable, undependable, ...row }) => {
       const runs = row.completed + row.failed + row.timed_out + row.lost;

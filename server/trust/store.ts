@@ -67,14 +67,19 @@ export interface LeaderRow extends Omit<TrustRow, 'capability' | 'updated_at'> {
 
 export async function listLeaders(
   sql: Sql,
-  { capability, minRuns, limit }: { capability: string | undefined; minRuns: number; limit: number },
+  {
+    owner,
+    capability,
+    minRuns,
+    limit,
+  }: { owner: string | undefined; capability: string | undefined; minRuns: number; limit: number },
 ): Promise<LeaderRow[]> {
   return sql<LeaderRow[]>`
     select a.agent_id, a.display_name, coalesce(sum(t.dependable), 0) as dependable, coalesce(sum(t.undependable), 0) as undependable,
       coalesce(sum(t.completed), 0)::int as completed, coalesce(sum(t.failed), 0)::int as failed,
       coalesce(sum(t.timed_out), 0)::int as timed_out, coalesce(sum(t.lost), 0)::int as lost
     from agents a left join trust t on t.agent_id = a.agent_id ${capability ? sql`and t.capability = ${capability}` : sql``}
-    where a.mode <> 'REVOKED' ${capability ? sql`and t.agent_id is not null` : sql``}
+    where a.mode <> 'REVOKED' ${owner === undefined ? sql`` : sql`and a.owner = ${owner}`} ${capability ? sql`and t.agent_id is not null` : sql``}
     group by a.agent_id
     having coalesce(sum(t.completed + t.failed + t.timed_out + t.lost), 0) >= ${minRuns}
     order by (1 + coalesce(sum(t.dependable), 0)) / (2 + coalesce(sum(t.dependable + t.undependable), 0)) desc, a.agent_id limit ${limit}`;

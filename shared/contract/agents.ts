@@ -8,11 +8,11 @@ import {
   id,
   labels,
   nullableTimestamp,
-  owner,
   page,
   pageQuery,
   slots,
   text,
+  thumbprint,
   timestamp,
 } from './fields.ts';
 
@@ -31,6 +31,31 @@ export const registrationClaims = z.strictObject({
   labels: labels.default({}),
 });
 export type RegistrationClaims = z.output<typeof registrationClaims>;
+
+/** What a key rotation claims (header: alg EdDSA, typ agent-key-rotation+jwt), signed by the key the agent has. */
+export const rotationClaims = z.strictObject({
+  iss: id('agent'),
+  sub: id('agent'),
+  aud: z.literal('muster'),
+  iat: z.int(),
+  exp: z.int(),
+  jti: z.string().min(8).max(128),
+  boot_id: id('boot'),
+  new_jwk: z.strictObject({ kty: z.literal('OKP'), crv: z.literal('Ed25519'), x: thumbprint }),
+});
+export type RotationClaims = z.output<typeof rotationClaims>;
+
+/** What the new key signs for it (header: alg EdDSA, typ agent-key-confirmation+jwt): `rotation_hash` is the rotation's SHA-256, base64url. */
+export const confirmationClaims = z.strictObject({
+  iss: id('agent'),
+  sub: id('agent'),
+  aud: z.literal('muster'),
+  iat: z.int(),
+  exp: z.int(),
+  jti: z.string().min(8).max(128),
+  rotation_hash: thumbprint,
+});
+export type ConfirmationClaims = z.output<typeof confirmationClaims>;
 
 /** What an assertion claims (header: alg EdDSA, typ agent-assertion+jwt). A new `boot_id` is a restart. */
 export const assertionClaims = z.strictObject({
@@ -65,72 +90,13 @@ export const agent = z.object({
 });
 export type Agent = z.output<typeof agent>;
 
-const enrollmentToken = z.object({
-  enrollment_token_id: id('enroll'),
-  capabilities: z.array(z.string()).nullable(),
-  max_slots: z.int().nullable(),
-  max_uses: z.int(),
-  uses: z.int(),
-  owner: z.string(),
-  serves: z.enum(['all', 'owner']),
-  expires_at: timestamp,
-  revoked_at: nullableTimestamp,
-  created_at: timestamp,
-});
-
 const agentParams = z.object({ agent_id: id('agent') });
-const session = { agent_id: id('agent'), access_token: z.string(), access_token_expires_at: timestamp };
-
-export const createEnrollmentToken = endpoint({
-  method: 'POST',
-  path: '/ains/enrollment-tokens',
-  tag: 'Enrolment',
-  summary: 'Make a token that lets agents register',
-  principals: ['admin'],
-  status: 201,
-  body: z.strictObject({
-    capabilities: capabilities.optional().describe('What agents may claim to do; left out: anything'),
-    max_slots: slots.optional(),
-    max_uses: z.int().min(1).max(100_000).default(1),
-    ttl_seconds: z
-      .int()
-      .min(1)
-      .max(86_400 * 90)
-      .default(900),
-    owner: owner.optional(),
-    serves: z.enum(['all', 'owner']).optional(),
-  }),
-  response: z.object({ enrollment_token_id: id('enroll'), enrollment_token: z.string(), expires_at: timestamp }),
-});
-export const listEnrollmentTokens = endpoint({
-  method: 'GET',
-  path: '/ains/enrollment-tokens',
-  tag: 'Enrolment',
-  summary: 'List enrolment tokens, without their secret',
-  principals: ['admin'],
-  query: z.strictObject(pageQuery),
-  response: page(enrollmentToken),
-});
-export const getEnrollmentToken = endpoint({
-  method: 'GET',
-  path: '/ains/enrollment-tokens/{enrollment_token_id}',
-  tag: 'Enrolment',
-  summary: 'Look at an enrolment token',
-  principals: ['admin'],
-  params: z.object({ enrollment_token_id: id('enroll') }),
-  response: enrollmentToken,
-  problems: ['not-found'],
-});
-export const revokeEnrollmentToken = endpoint({
-  method: 'DELETE',
-  path: '/ains/enrollment-tokens/{enrollment_token_id}',
-  tag: 'Enrolment',
-  summary: 'Revoke an enrolment token',
-  principals: ['admin'],
-  params: z.object({ enrollment_token_id: id('enroll') }),
-  response: enrollmentToken,
-  problems: ['not-found'],
-});
+const session = {
+  agent_id: id('agent'),
+  access_token: z.string(),
+  access_token_expires_at: timestamp,
+  token_type: z.enum(['Bearer', 'DPoP']).describe('DPoP: every use needs a proof of the key (RFC 9449)'),
+};
 
 export const registerAgent = endpoint({
   method: 'POST',
@@ -138,6 +104,7 @@ export const registerAgent = endpoint({
   tag: 'Agents',
   summary: 'Register an agent by a JWT it signed itself',
   principals: ['public'],
+  vital: true,
   status: 201,
   body: z.strictObject({ registration: z.string().max(16_384) }),
   response: z.object({
@@ -146,7 +113,16 @@ export const registerAgent = endpoint({
     lease_ttl_ms: z.int(),
     poll_wait_ms: z.int(),
   }),
-  problems: ['invalid-token', 'enrollment-token-invalid', 'upgrade-required', 'insufficient-scope'],
+  problems: [
+    'invalid-token',
+    'invalid-proof',
+    'enrollment-token-invalid',
+    'token-revoked',
+    'stale-lease',
+    'upgrade-required',
+    'insufficient-scope',
+    'rate-limited',
+  ],
 });
 export const createAccessToken = endpoint({
   method: 'POST',
@@ -154,17 +130,32 @@ export const createAccessToken = endpoint({
   tag: 'Agents',
   summary: 'Buy an access token with a signed assertion',
   principals: ['public'],
+  vital: true,
   params: agentParams,
   body: z.strictObject({ assertion: z.string().max(8_192) }),
   response: z.object(session),
-  problems: ['invalid-token', 'token-revoked', 'stale-lease'],
+  problems: ['invalid-token', 'invalid-proof', 'token-revoked', 'stale-lease', 'rate-limited'],
+});
+export const rotateAgentKey = endpoint({
+  method: 'POST',
+  path: '/ains/agents/{agent_id}/rotate-key',
+  tag: 'Agents',
+  summary: 'Give an agent a new key, by word of the old one and of the new: tokens bought with the old one end',
+  principals: ['public'],
+  vital: true,
+  params: agentParams,
+  body: z.strictObject({ rotation: z.string().max(8_192), confirmation: z.string().max(8_192) }),
+  response: z.object(session),
+  problems: ['invalid-token', 'invalid-proof', 'token-revoked', 'stale-lease', 'conflict'],
 });
 export const listAgents = endpoint({
   method: 'GET',
   path: '/ains/agents',
   tag: 'Agents',
   summary: 'List agents, newest first',
-  principals: ['admin'],
+  principals: ['key'],
+  scope: 'agents:read',
+  ownership: 'list',
   query: z.strictObject({
     status: z.enum(AGENT_STATUSES).optional(),
     mode: z.enum(states(AGENT_MODE)).optional(),
@@ -178,7 +169,9 @@ export const getAgent = endpoint({
   path: '/ains/agents/{agent_id}',
   tag: 'Agents',
   summary: 'Look at an agent',
-  principals: ['admin', 'agent'],
+  principals: ['key', 'agent'],
+  scope: 'agents:read',
+  ownership: 'path',
   params: agentParams,
   response: agent,
   problems: ['not-found'],
@@ -188,7 +181,10 @@ export const updateAgent = endpoint({
   path: '/ains/agents/{agent_id}',
   tag: 'Agents',
   summary: 'Change how an agent is named, labelled and sized',
-  principals: ['admin', 'agent'],
+  principals: ['key', 'agent'],
+  scope: 'agents:admin',
+  ownership: 'path',
+  audit: 'agent.update',
   params: agentParams,
   body: z
     .strictObject({ display_name: displayName.optional(), labels: labels.optional(), slots: slots.optional() })
@@ -201,7 +197,10 @@ export const deleteAgent = endpoint({
   path: '/ains/agents/{agent_id}',
   tag: 'Agents',
   summary: 'Revoke an agent: its tokens end and what it holds is re-queued',
-  principals: ['admin'],
+  principals: ['key'],
+  scope: 'agents:admin',
+  ownership: 'path',
+  audit: 'agent.revoke',
   params: agentParams,
   response: agent,
   problems: ['not-found'],
@@ -212,7 +211,10 @@ const modeVerb = <const V extends 'cordon' | 'uncordon' | 'drain'>(verb: V, summ
     path: `/ains/agents/{agent_id}/${verb}` as const,
     tag: 'Agents',
     summary,
-    principals: ['admin'],
+    principals: ['key'],
+    scope: 'agents:admin',
+    ownership: 'path',
+    audit: `agent.${verb}` as const,
     params: agentParams,
     response: agent,
     problems: ['not-found', 'conflict'],
@@ -226,7 +228,9 @@ export const getCapabilities = endpoint({
   path: '/ains/agents/{agent_id}/capabilities',
   tag: 'Agents',
   summary: 'What an agent can do',
-  principals: ['admin', 'agent'],
+  principals: ['key', 'agent'],
+  scope: 'agents:read',
+  ownership: 'path',
   params: agentParams,
   response: capabilityList,
   problems: ['not-found'],
@@ -236,7 +240,10 @@ export const putCapabilities = endpoint({
   path: '/ains/agents/{agent_id}/capabilities',
   tag: 'Agents',
   summary: 'Say what an agent can do, within its enrolment',
-  principals: ['admin', 'agent'],
+  principals: ['key', 'agent'],
+  scope: 'agents:admin',
+  ownership: 'path',
+  audit: 'agent.update',
   params: agentParams,
   body: z.strictObject({ capabilities }),
   response: capabilityList,
@@ -247,7 +254,9 @@ export const searchAgents = endpoint({
   path: '/ains/search',
   tag: 'Agents',
   summary: 'Find agents by what they can do, how far they are trusted, and labels',
-  principals: ['admin'],
+  principals: ['key'],
+  scope: 'agents:read',
+  ownership: 'list',
   query: z.strictObject({
     capability: capability.optional(),
     q: text(128).optional().describe('Part of the display name'),

@@ -38,6 +38,7 @@ export const heartbeat = endpoint({
   tag: 'Agent protocol',
   summary: 'Say that this agent lives, and what it holds',
   principals: ['agent'],
+  vital: true,
   params: agentParams,
   body: z.strictObject({
     boot_id: id('boot'),
@@ -68,6 +69,7 @@ export const poll = endpoint({
   tag: 'Agent protocol',
   summary: 'Report results and ask for work in one round trip',
   principals: ['agent'],
+  vital: true,
   waits: true,
   params: agentParams,
   body: z.strictObject({
@@ -87,7 +89,7 @@ export const poll = endpoint({
     lease_expires_at: timestamp,
     cancel: z.array(id('run')).optional().describe('Runs to stop: a poll that waits is answered at once'),
   }),
-  problems: ['insufficient-scope', 'stale-lease', 'token-revoked'],
+  problems: ['insufficient-scope', 'stale-lease', 'token-revoked', 'rate-limited'],
 });
 export const leave = endpoint({
   method: 'POST',
@@ -95,6 +97,7 @@ export const leave = endpoint({
   tag: 'Agent protocol',
   summary: 'Go: what this agent holds is re-queued at once',
   principals: ['agent'],
+  vital: true,
   params: agentParams,
   body: z.strictObject({ boot_id: id('boot') }),
   response: z.object({ requeued: z.int() }),
@@ -106,6 +109,7 @@ export const startRun = endpoint({
   tag: 'Agent protocol',
   summary: 'Say that a run has started (may be left out)',
   principals: ['agent'],
+  vital: true,
   params: runParams,
   body: z.strictObject({ fence }),
   response: z.object({ applied: z.boolean() }),
@@ -117,6 +121,7 @@ export const progressRun = endpoint({
   tag: 'Agent protocol',
   summary: 'Say how far a run is',
   principals: ['agent'],
+  vital: true,
   params: runParams,
   body: progress.extend({ fence }),
   response: z.object({ applied: z.boolean(), cancel: z.boolean() }),
@@ -128,6 +133,7 @@ export const reportResult = endpoint({
   tag: 'Agent protocol',
   summary: 'Report how a run ended',
   principals: ['agent'],
+  vital: true,
   params: runParams,
   body: z.strictObject({ fence, ...outcome }),
   response: z.object({ applied: z.boolean(), task_status: z.enum(states(TASK)) }),

@@ -1,8 +1,9 @@
 import type { z } from 'zod';
 import type { ProblemCode } from '../errors.ts';
+import type { Scope } from './scopes.ts';
 
-/** Who may call: nobody in particular, an admin, an agent (for its own affairs). */
-export type PrincipalKind = 'public' | 'admin' | 'agent';
+/** Who may call: anybody, the holder of an API key, an agent (for its own affairs). */
+export type PrincipalKind = 'public' | 'key' | 'agent';
 
 /** An endpoint as plain data. The server's binder, the client, OpenAPI and the generated tests are its readers. */
 export interface Endpoint {
@@ -12,6 +13,17 @@ export interface Endpoint {
   summary: string;
   tag: string;
   principals: readonly PrincipalKind[];
+  /** What an API key must be for; without one only an admin's is good enough. */
+  scope?: Scope;
+  /**
+   * Whose things it is about. A caller that is not an admin has only its own: `path` the thing the path names, which is
+   * otherwise not found; `list` those listed; `new` what it makes. `none`: nobody's in particular.
+   */
+  ownership?: 'path' | 'list' | 'new' | 'none';
+  /** What the audit log calls the change, when an API key makes it. */
+  audit?: string;
+  /** Answered first and never refused for being one too many: leases depend on it. */
+  vital?: boolean;
   params?: z.ZodObject;
   query?: z.ZodObject;
   body?: z.ZodType;

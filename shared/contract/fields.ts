@@ -39,6 +39,13 @@ export const taskType = name(128).regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, {
 });
 export const capabilities = z.array(capability).min(1).max(100);
 export const displayName = name(128);
+/** A display name, in which `*` stands for any characters. */
+export const namePattern = name(128);
+/** SHA-256 or an Ed25519 public key: 32 bytes in base64url. */
+export const thumbprint = z
+  .string()
+  .regex(/^[A-Za-z0-9_-]{43}$/, { error: 'must be 32 bytes in base64url' })
+  .meta({ examples: ['kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k'] });
 export const owner = name(64).regex(/^[A-Za-z0-9][A-Za-z0-9._@-]*$/, {
   error: 'must be a name of letters, digits, dots, dashes, @ and underscores',
 });

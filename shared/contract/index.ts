@@ -1,6 +1,9 @@
+import * as access from './access.ts';
 import * as agents from './agents.ts';
+import * as audit from './audit.ts';
 import * as dispatch from './dispatch.ts';
 import type { Endpoint } from './endpoint.ts';
+import * as enrollment from './enrollment.ts';
 import * as ops from './ops.ts';
 import * as schedules from './schedules.ts';
 import * as tasks from './tasks.ts';
@@ -18,7 +21,7 @@ const endpointsOf = (module: Record<string, unknown>): Record<string, Endpoint> 
 /** All endpoints by their operation id, static paths before those with parameters. */
 export const ENDPOINTS: Record<string, Endpoint> = Object.assign(
   {},
-  ...[agents, trust, schedules, tasks, dispatch, ops].map((module) => endpointsOf(module)),
+  ...[access, audit, enrollment, agents, trust, schedules, tasks, dispatch, ops].map((module) => endpointsOf(module)),
 );
 
-export { agents, dispatch, ops, schedules, tasks, trust };
+export { access, agents, audit, dispatch, enrollment, ops, schedules, tasks, trust };

@@ -9,6 +9,8 @@ export const livez = endpoint({
   tag: 'Operations',
   summary: 'Whether the process lives',
   principals: ['public'],
+  // Whoever asks ends a process that does not answer, or sends agents elsewhere.
+  vital: true,
   response: health,
 });
 export const readyz = endpoint({
@@ -17,6 +19,7 @@ export const readyz = endpoint({
   tag: 'Operations',
   summary: 'Whether requests should be sent here (503 while draining or without database)',
   principals: ['public'],
+  vital: true,
   response: health,
 });
 export const jwks = endpoint({

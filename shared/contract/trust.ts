@@ -17,7 +17,9 @@ export const getTrust = endpoint({
   path: '/ains/agents/{agent_id}/trust',
   tag: 'Trust',
   summary: 'How far an agent is trusted, and in what',
-  principals: ['admin', 'agent'],
+  principals: ['key', 'agent'],
+  scope: 'agents:read',
+  ownership: 'path',
   params: agentParams,
   response: z.object({
     agent_id: id('agent'),
@@ -43,7 +45,9 @@ export const getTrustHistory = endpoint({
   path: '/ains/agents/{agent_id}/trust/history',
   tag: 'Trust',
   summary: 'The evidence and what each piece did to the score, newest first',
-  principals: ['admin', 'agent'],
+  principals: ['key', 'agent'],
+  scope: 'agents:read',
+  ownership: 'path',
   params: agentParams,
   query: z.strictObject({ capability: capability.optional(), ...pageQuery }),
   response: page(
@@ -67,7 +71,9 @@ export const getLeaderboard = endpoint({
   path: '/ains/agents/leaderboard',
   tag: 'Trust',
   summary: 'The most trusted agents',
-  principals: ['admin'],
+  principals: ['key'],
+  scope: 'agents:read',
+  ownership: 'list',
   query: z.strictObject({
     capability: capability.optional(),
     min_runs: z.coerce.number().int().min(0).default(0),

@@ -29,6 +29,12 @@ export async function findAgentState(
   return row;
 }
 
+/** Whose an agent is. */
+export async function ownerOfAgent(sql: Sql, agentId: string): Promise<string | undefined> {
+  const [row] = await sql<{ owner: string }[]>`select owner from agents where agent_id = ${agentId}`;
+  return row?.owner;
+}
+
 /** How many milliseconds after its last beat an agent counts as stale: a beat is two intervals late. */
 const STALE_AFTER_MS = 20_000;
 
@@ -60,6 +66,7 @@ export interface AgentFilter {
   name?: string | undefined;
   label?: { key: string; value: string } | undefined;
   min_trust?: number | undefined;
+  owner?: string | undefined;
   sort_by?: 'trust_score' | 'created_at';
   after?: readonly string[] | undefined;
   limit: number;
@@ -70,7 +77,19 @@ export interface AgentFilter {
  * how much it has shown, and a newcomer's 0.5 (the caller's filter on a capability looks at that one alone).
  */
 export async function listAgents(sql: Sql, filter: AgentFilter): Promise<AgentRow[]> {
-  const { agent_id, status, mode, capability, name, label, min_trust, sort_by = 'created_at', after, limit } = filter;
+  const {
+    agent_id,
+    owner,
+    status,
+    mode,
+    capability,
+    name,
+    label,
+    min_trust,
+    sort_by = 'created_at',
+    after,
+    limit,
+  } = filter;
   const can = capability?.includes(':')
     ? sql`${capability} = any(a.capabilities)`
     : sql`exists (select from unnest(a.capabilities) c where c = ${capability ?? ''} or c like ${`${(capability ?? '').replaceAll(/[\\%_]/g, '\\$&')}:%`})`;
@@ -91,7 +110,7 @@ export async function listAgents(sql: Sql, filter: AgentFilter): Promise<AgentRo
         select (1 + sum(dependable)) / (2 + sum(dependable) + sum(undependable)) as trust_score from trust
         where trust.agent_id = a.agent_id ${capability ? sql`and (trust.capability = ${capability} or ${capability} like trust.capability || ':%')` : sql``}
       ) t on true
-      where true ${agent_id ? sql`and a.agent_id = ${agent_id}` : sql``} ${mode ? sql`and a.mode = ${mode}` : sql``} ${capability ? sql`and ${can}` : sql``}
+      where true ${agent_id ? sql`and a.agent_id = ${agent_id}` : sql``} ${owner === undefined ? sql`` : sql`and a.owner = ${owner}`} ${mode ? sql`and a.mode = ${mode}` : sql``} ${capability ? sql`and ${can}` : sql``}
         ${name ? sql`and position(lower(${name}) in lower(a.display_name)) > 0` : sql``}
         ${label ? sql`and a.labels ->> ${label.key} = ${label.value}` : sql``}
     )

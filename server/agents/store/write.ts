@@ -1,6 +1,7 @@
 import type { AgentMode } from '@muster/shared/lifecycle';
 import { AGENT_MODE, statesAllowing } from '@muster/shared/lifecycle';
 import type { JWK } from 'jose';
+import { type Actor, recordAudit } from '../../audit/record.ts';
 import { recordEvent } from '../../events/record.ts';
 import type { Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
@@ -24,8 +25,11 @@ export interface NewAgent {
  * Creates an agent and counts the use of its enrolment token in one statement: of fifty that race for the last use, one
  * wins. Undefined where the token is revoked, expired or used up.
  */
-export async function insertAgent(sql: Sql, agent: NewAgent): Promise<{ agent_id: string } | undefined> {
-  const [row] = await transition<{ agent_id: string }>(sql, {
+export async function insertAgent(
+  sql: Sql,
+  agent: NewAgent,
+): Promise<{ agent_id: string; token_epoch: number } | undefined> {
+  const [row] = await transition<{ agent_id: string; token_epoch: number }>(sql, {
     before: {
       spent: sql`
         update enrollment_tokens set uses = uses + 1
@@ -33,11 +37,11 @@ export async function insertAgent(sql: Sql, agent: NewAgent): Promise<{ agent_id
         returning *`,
     },
     change: sql`
-      insert into agents (agent_id, display_name, owner, serves, public_jwk, jkt, capabilities, enrolled_capabilities, enrolled_slots, labels, slots, boot_id,
+      insert into agents (agent_id, display_name, owner, serves, public_jwk, jkt, capabilities, enrolled_capabilities, enrolled_slots, enrolled_name_pattern, labels, slots, boot_id,
         enrollment_token_id, created_at, updated_at)
       select ${agent.agent_id}, ${agent.display_name}, owner, serves, ${sql.json(agent.jwk as never)}, ${agent.jkt}, ${agent.capabilities as string[]}::text[],
-        capabilities, max_slots, ${sql.json(agent.labels)}, ${agent.slots}, ${agent.boot_id}, enrollment_token_id, now, now from spent, clock
-      returning agent_id, agent_id as subject_id, null::jsonb as detail`,
+        capabilities, max_slots, name_pattern, ${sql.json(agent.labels)}, ${agent.slots}, ${agent.boot_id}, enrollment_token_id, now, now from spent, clock
+      returning agent_id, token_epoch, agent_id as subject_id, null::jsonb as detail`,
     also: {
       pulse: sql`
         insert into presence (agent_id, last_seen_at, lease_expires_at)
@@ -46,7 +50,7 @@ export async function insertAgent(sql: Sql, agent: NewAgent): Promise<{ agent_id
       used: sql`insert into used_jtis (jkt, jti, expires_at) select ${agent.jkt}, ${agent.jti}, to_timestamp(${agent.exp}::float8) from changed`,
     },
     event: recordEvent(sql, 'agent.registered'),
-    answer: sql`select agent_id from changed`,
+    answer: sql`select agent_id, token_epoch from changed`,
   });
   return row;
 }
@@ -57,13 +61,16 @@ export async function setMode(
   agentId: string,
   event: 'cordon' | 'uncordon' | 'drain',
   mode: AgentMode,
+  by?: Actor,
 ): Promise<{ agent_id: string } | undefined> {
   const [row] = await transition<{ agent_id: string }>(sql, {
     change: sql`
       update agents a set mode = ${mode}, updated_at = (select now from clock)
       from (select agent_id, mode from agents where agent_id = ${agentId} and mode = any(${statesAllowing(AGENT_MODE, event)}::text[]) for no key update) was
-      where a.agent_id = was.agent_id returning a.agent_id, a.agent_id as subject_id, jsonb_build_object('from', was.mode, 'to', a.mode) as detail`,
+      where a.agent_id = was.agent_id returning a.agent_id, a.agent_id as subject_id, a.owner, jsonb_build_object('from', was.mode, 'to', a.mode) as detail,
+        jsonb_build_object('mode', was.mode) as before, jsonb_build_object('mode', a.mode) as after`,
     event: recordEvent(sql, { cordon: 'agent.cordoned', uncordon: 'agent.uncordoned', drain: 'agent.draining' }[event]),
+    audit: recordAudit(sql, by, `agent.${event}`),
     answer: sql`select agent_id from changed`,
   });
   return row;
@@ -81,40 +88,22 @@ export async function updateAgent(
   sql: Sql,
   agentId: string,
   { display_name, labels, slots, capabilities }: AgentPatch,
+  by?: Actor,
 ): Promise<{ agent_id: string } | undefined> {
+  const told = (row: string) =>
+    sql.unsafe(`jsonb_build_object('display_name', ${row}.display_name, 'labels', ${row}.labels,
+    'slots', ${row}.slots, 'capabilities', ${row}.capabilities)`);
   const [row] = await transition<{ agent_id: string }>(sql, {
     change: sql`
-      update agents set updated_at = (select now from clock), display_name = coalesce(${display_name ?? null}, display_name),
-        labels = coalesce(${labels ? sql.json(labels) : null}::jsonb, labels), slots = coalesce(${slots ?? null}::int, slots),
-        capabilities = coalesce(${capabilities ? [...capabilities] : null}::text[], capabilities)
-      where agent_id = ${agentId} returning agent_id, agent_id as subject_id, null::jsonb as detail`,
+      update agents a set updated_at = (select now from clock), display_name = coalesce(${display_name ?? null}, a.display_name),
+        labels = coalesce(${labels ? sql.json(labels) : null}::jsonb, a.labels), slots = coalesce(${slots ?? null}::int, a.slots),
+        capabilities = coalesce(${capabilities ? [...capabilities] : null}::text[], a.capabilities)
+      from (select * from agents where agent_id = ${agentId} for no key update) was
+      where a.agent_id = was.agent_id returning a.agent_id, a.agent_id as subject_id, a.owner, null::jsonb as detail,
+        ${told('was')} as before, ${told('a')} as after`,
     event: recordEvent(sql, 'agent.updated'),
+    audit: recordAudit(sql, by, 'agent.update'),
     answer: sql`select agent_id from changed`,
   });
   return row;
-}
-
-/** What an agent was enrolled for: nothing it says of itself goes beyond. */
-export interface Enrolment {
-  agent_id: string;
-  mode: AgentMode;
-  boot_id: string;
-  public_jwk: JWK;
-  enrolled_capabilities: string[] | null;
-  enrolled_slots: number | null;
-}
-
-export async function findEnrolment(
-  sql: Sql,
-  by: { agent_id: string } | { jkt: string },
-): Promise<Enrolment | undefined> {
-  const [row] = await sql<Enrolment[]>`
-    select agent_id, mode, boot_id, public_jwk, enrolled_capabilities, enrolled_slots from agents
-    where ${'jkt' in by ? sql`jkt = ${by.jkt}` : sql`agent_id = ${by.agent_id}`}`;
-  return row;
-}
-
-/** Forgets the `jti`s whose tokens have expired by themselves. */
-export async function forgetJtis(sql: Sql): Promise<number> {
-  return (await sql`delete from used_jtis where expires_at < (select muster_now()) - interval '2 minutes'`).count;
 }

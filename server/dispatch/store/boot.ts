@@ -1,3 +1,4 @@
+import { type Actor, auditText } from '../../audit/record.ts';
 import type { Sql } from '../../platform/database.ts';
 import { retried } from '../../platform/retried.ts';
 import { END_RUNS, endedBy } from './end-runs.ts';
@@ -33,9 +34,10 @@ ${END_RUNS},
 changed as (
   update agents set slots_used = slots_used - (select count(*) from judged), updated_at = (select now from clock), ${set}
   where agent_id in (select agent_id from locked)
-  returning agent_id as subject_id, null::jsonb as detail, slots_used, (select last_value from fence_seq) as fence
+  returning agent_id as subject_id, owner, null::jsonb as detail, jsonb_build_object('mode', (select mode from locked)) as before,
+    jsonb_build_object('mode', mode) as after, slots_used, token_epoch, (select last_value from fence_seq) as fence
 )${also.map((part) => `, ${part}`).join('')}
-select case when (select ${loses} from locked) then c.slots_used else 0 end as missed, c.fence, j.class_id, j.next
+select case when (select ${loses} from locked) then c.slots_used else 0 end as missed, c.fence, c.token_epoch, j.class_id, j.next
 from changed c left join judged j on true`;
 
 /**
@@ -55,7 +57,7 @@ const presence = (lease: string) => `pulse as (
   on conflict (agent_id) do update set last_seen_at = excluded.last_seen_at, lease_expires_at = excluded.lease_expires_at)`;
 
 const REBOOT: Departure = {
-  guard: `mode <> 'REVOKED' and (boot_id = $2 and left_at is null or not exists (select from boots b where b.agent_id = agents.agent_id and b.boot_id = $2))`,
+  guard: `mode <> 'REVOKED' and jkt = $6 and (boot_id = $2 and left_at is null or not exists (select from boots b where b.agent_id = agents.agent_id and b.boot_id = $2))`,
   loses: 'boot_id <> $2',
   set: `boot_id = $2, left_at = null,
     display_name = coalesce($3::text::jsonb ->> 'display_name', display_name), slots = coalesce(($3::text::jsonb ->> 'slots')::int, slots),
@@ -69,7 +71,7 @@ const REBOOT: Departure = {
     presence(`${LEASE_TTL_MS} milliseconds`),
     event('agent.booted', 'boot_id <> $2'),
     'life as (insert into boots (agent_id, boot_id, started_at) select subject_id, $2, now from changed, clock on conflict do nothing)',
-    'used as (insert into used_jtis (jkt, jti, expires_at) select jkt, $4, to_timestamp($5::float8) from agents where agent_id = $1)',
+    'used as (insert into used_jtis (jkt, jti, expires_at) select $6, $4, to_timestamp($5::float8) from changed)',
   ],
 };
 
@@ -87,23 +89,26 @@ const LEAVE: Departure = {
 const REVOKE: Departure = {
   guard: `mode <> 'REVOKED' and $2::text is null`,
   loses: 'true',
-  set: `mode = 'REVOKED'`,
+  set: `mode = 'REVOKED', token_epoch = token_epoch + 1, token_epoch_at = (select now from clock)`,
   status: 'LOST',
   fault: `'system'`,
   code: 'revoked',
   message: 'the agent was revoked',
-  also: [presence('0'), event('agent.revoked')],
+  also: [presence('0'), event('agent.revoked'), auditText('agent.revoke', 3)],
 };
 
 export interface Departed {
   /** Runs that were taken back, and the classes there is now work of. */
   requeued: number;
   ready: number[];
+  /** Access tokens of an earlier one are over. */
+  token_epoch: number;
 }
 
 interface DepartedRow {
   missed: number;
   fence: string;
+  token_epoch: number;
   class_id: string | null;
   next: string | null;
 }
@@ -126,6 +131,7 @@ async function depart(
   return {
     requeued: runs.length,
     ready: runs.filter((row) => row.next === 'ready').map((row) => Number(row.class_id)),
+    token_epoch: first.token_epoch,
   };
 }
 
@@ -137,23 +143,27 @@ export interface Announcement {
   labels: Record<string, string>;
 }
 
-/** Begins a life of an agent: a boot that is new fences the old one at once. The proof's `jti` is used up. Undefined where the agent is revoked or unknown, or that life is over. */
+/** A life of an agent, begun by a proof that its key made. */
+export interface Life {
+  agentId: string;
+  bootId: string;
+  jkt: string;
+  jti: string;
+  exp: number;
+  announcement?: Announcement;
+}
+
+/** Begins a life of an agent: a boot that is new fences the old one at once. The proof's `jti` is used up. Undefined where the agent is revoked or unknown, has another key by now, or that life is over. */
 export const bootAgent = (
   admin: Sql,
-  {
-    agentId,
-    bootId,
-    announcement,
-    jti,
-    exp,
-  }: { agentId: string; bootId: string; announcement?: Announcement; jti: string; exp: number },
+  { agentId, bootId, announcement, jti, exp, jkt }: Life,
 ): Promise<Departed | undefined> =>
-  depart(admin, REBOOT, [agentId, bootId, JSON.stringify(announcement ?? {}), jti, exp]);
+  depart(admin, REBOOT, [agentId, bootId, JSON.stringify(announcement ?? {}), jti, exp, jkt]);
 
 /** An agent goes: what it holds is queued again at once, and nobody is blamed. */
 export const leaveAgent = (admin: Sql, agentId: string, bootId: string): Promise<Departed | undefined> =>
   depart(admin, LEAVE, [agentId, bootId]);
 
 /** An agent is sent away for good. */
-export const revokeAgent = (admin: Sql, agentId: string): Promise<Departed | undefined> =>
-  depart(admin, REVOKE, [agentId, null]);
+export const revokeAgent = (admin: Sql, agentId: string, by?: Actor): Promise<Departed | undefined> =>
+  depart(admin, REVOKE, [agentId, null, by?.actor ?? null, by?.address ?? null, by?.request_id ?? null]);

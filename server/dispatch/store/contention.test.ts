@@ -37,7 +37,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
     reporter: createReporter(deps),
     cancel: (task_id: string) =>
       cancelTask(
-        deps as unknown as Ctx,
+        { ...deps, principal: { kind: 'public' } } as unknown as Ctx,
         { params: { task_id }, body: {}, query: {} } as Parameters<typeof cancelTask>[1],
       ),
   };
@@ -109,9 +109,7 @@ describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
       const verdicts = await Promise.all(
         claimed!.runs.flatMap(({ fence, task_id }) =>
           [one, two].map(async ({ reporter }) => {
-            const [verdict] = await reporter.report(agent.agent_id, [
-              { run_id: runIdOf(fence), fence, outcome: 'COMPLETED' },
-            ]);
+            const [verdict] = await reporter.report(agent, [{ run_id: runIdOf(fence), fence, outcome: 'COMPLETED' }]);
             return { task_id, verdict: verdict! };
           }),
         ),
@@ -233,11 +231,11 @@ async function createWorld(it: Rows) {
     { life, fence, task_id }: Held,
     outcome: 'COMPLETED' | 'FAILED' | 'RETURNED',
   ) => {
-    const [verdict] = await at.reporter.report(life.agent_id, [{ run_id: runIdOf(fence), fence, outcome }]);
+    const [verdict] = await at.reporter.report(life, [{ run_id: runIdOf(fence), fence, outcome }]);
     if (verdict!.applied) applied.set(fence, (applied.get(fence) ?? 0) + 1);
     counts[verdict!.applied ? 'applied' : verdict!.code === 'stale-lease' ? 'stale' : 'replayed'] += 1;
     if (verdict!.code === 'task-terminal')
-      await at.reporter.report(life.agent_id, [{ run_id: runIdOf(fence), fence, outcome: 'CANCELLED' }]);
+      await at.reporter.report(life, [{ run_id: runIdOf(fence), fence, outcome: 'CANCELLED' }]);
     return task_id;
   };
   const world = {
@@ -310,9 +308,7 @@ async function createWorld(it: Rows) {
       const beats = agents.map(async (life) => {
         const fences = held.filter((run) => run.life.agent_id === life.agent_id).map((run) => run.fence);
         await at.beat({ ...life, health: 'OK', slots_free: 1, uptime_ms: 1, metrics: null, fences });
-        await Promise.all(
-          fences.map((fence) => at.note({ agent_id: life.agent_id, fence, started: true, progress: '{"percent":1}' })),
-        );
+        await Promise.all(fences.map((fence) => at.note({ ...life, fence, started: true, progress: '{"percent":1}' })));
       });
       await Promise.all(beats);
     },
@@ -321,7 +317,7 @@ async function createWorld(it: Rows) {
       const [life, { admin }] = [agents[n]!, pick(both).db];
       const bootId = newId('boot');
       if (Math.random() < 0.3) await leaveAgent(admin, life.agent_id, life.boot_id);
-      await bootAgent(admin, { agentId: life.agent_id, bootId, jti: bootId, exp: 2_000_000_000 });
+      await bootAgent(admin, { agentId: life.agent_id, bootId, jkt: life.agent_id, jti: bootId, exp: 2_000_000_000 });
       agents[n] = { ...life, boot_id: bootId };
       counts.rebooted += 1;
     },

@@ -88,28 +88,32 @@ export async function beatAgents(hot: Sql, beats: readonly Beat[]): Promise<Map<
 /** What an agent says of a live run. `started`: it has begun; `progress`: JSON text, merged over what was said before. */
 export interface RunNote {
   agent_id: string;
+  boot_id: string;
   fence: number;
   started: boolean;
   progress: string | null;
 }
 
-/** Notes starts and progress on the leases their agents hold. Answers those it found, and whether each was asked to be cancelled. */
+/** Notes starts and progress on the leases their agents hold in this life. Answers those it found, and whether each was asked to be cancelled. */
 export async function noteRuns(
   hot: Sql,
   notes: readonly RunNote[],
-): Promise<Map<number, { agent_id: string; cancel: boolean }>> {
+): Promise<Map<number, { agent_id: string; boot_id: string; cancel: boolean }>> {
   const column = (name: keyof RunNote) => arrayLiteral(notes.map((note) => note[name]));
-  const rows = await hot.unsafe<{ fence: string; agent_id: string; cancel: boolean }[]>(
+  const rows = await hot.unsafe<{ fence: string; agent_id: string; boot_id: string; cancel: boolean }[]>(
     `with clock as materialized (select muster_now() as now),
      x as materialized (
-       select * from unnest($1::text::text[], $2::text::bigint[], $3::text::boolean[], $4::text::text[]) as x(agent_id, fence, started, progress)
+       select x.* from unnest($1::text::text[], $2::text::bigint[], $3::text::boolean[], $4::text::text[], $5::text::text[])
+         as x(agent_id, fence, started, progress, boot_id)
+       cross join lateral (select from agents where agents.agent_id = x.agent_id and agents.boot_id = x.boot_id offset 0) a
      )
      update leases l set
        started_at = coalesce(l.started_at, case when (select started from x where x.fence = l.fence and x.agent_id = l.agent_id) then (select now from clock) end),
        progress = coalesce(l.progress, '{}') || coalesce((select progress from x where x.fence = l.fence and x.agent_id = l.agent_id)::jsonb, '{}')
      where l.fence = any($2::text::bigint[]) and ((l.fence, l.agent_id) in (select fence, agent_id from x)) is true
-     returning l.fence, l.agent_id, l.cancel_requested_at is not null as cancel`,
-    [column('agent_id'), column('fence'), column('started'), column('progress')],
+     returning l.fence, l.agent_id, (select boot_id from x where x.fence = l.fence and x.agent_id = l.agent_id) as boot_id,
+       l.cancel_requested_at is not null as cancel`,
+    [column('agent_id'), column('fence'), column('started'), column('progress'), column('boot_id')],
     { prepare: true },
   );
   return new Map(rows.map(({ fence, ...row }) => [Number(fence), row]));

@@ -39,15 +39,16 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
     bootAgent(it.sql, {
       agentId: agent.agent_id,
       bootId: newId('boot'),
+      jkt: agent.agent_id,
       jti: newId('req'),
       exp: 2_000_000_000,
       ...over,
     });
   const claim = async (agent: Life, want = 1) =>
     (await claimTasks(it.db.hot, [{ ...agent, want }], [await it.classOf('echo')])).get(agent.agent_id)!;
-  const complete = ({ agent_id }: Life, fence: number) =>
+  const complete = (agent: Life, fence: number) =>
     applyResults(it.db.hot, [
-      { agent_id, fence, status: 'COMPLETED', fault: null, retryable: true, result_data: null, error: null },
+      { ...agent, fence, status: 'COMPLETED', fault: null, retryable: true, result_data: null, error: null },
     ]);
   const agentRow = async ({ agent_id }: Life) => (await it.sql`select * from agents where agent_id = ${agent_id}`)[0]!;
   const lostOf = async () => (await it.sql`select coalesce(sum(lost), 0)::int as n from trust`)[0]!.n as number;
@@ -57,7 +58,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       const [agent, other] = [await it.agent({ lease_seconds: 1 }), await it.agent()];
       const [held, stopped, foreign] = [await lease(agent), await lease(agent), await lease(other)];
       await cancelTask(it.sql, stopped.task_id, null);
-      await noteRuns(it.db.hot, [{ agent_id: agent.agent_id, fence: held.fence, started: true, progress: null }]);
+      await noteRuns(it.db.hot, [{ ...agent, fence: held.fence, started: true, progress: null }]);
       const answers = await beatAgents(it.db.hot, [
         { ...beatOf(agent, held.fence, stopped.fence, foreign.fence, 999_999), metrics: '{"load":1}', uptime_ms: 7 },
         beatOf(other),
@@ -104,9 +105,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       const agent = await it.agent();
       const { fence, task_id } = await lease(agent);
       const note = (started: boolean, progress: object | null) =>
-        noteRuns(it.db.hot, [
-          { agent_id: agent.agent_id, fence, started, progress: progress && JSON.stringify(progress) },
-        ]);
+        noteRuns(it.db.hot, [{ ...agent, fence, started, progress: progress && JSON.stringify(progress) }]);
       await note(false, { percent: 1, message: 'a' });
       expect(await it.status(task_id)).toBe('ASSIGNED');
       await note(true, null);
@@ -125,10 +124,10 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       const { fence } = await lease(owner);
       const note = createNoter({ db: it.db });
       const said = (agent: Life, percent: number) =>
-        note({ agent_id: agent.agent_id, fence, started: agent === owner, progress: `{"percent":${percent}}` });
+        note({ ...agent, fence, started: agent === owner, progress: `{"percent":${percent}}` });
       expect(await Promise.all([said(thief, 66), said(owner, 1), said(thief, 77)])).toEqual([
         undefined,
-        { agent_id: owner.agent_id, cancel: false },
+        { ...owner, cancel: false },
         undefined,
       ]);
       expect(await it.sql`select progress, started_at is not null as started from leases`).toEqual([
@@ -216,7 +215,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
         await lease(agent, { timeout_seconds: 60 }),
       ];
       await it.clock.advance('8s');
-      await noteRuns(it.db.hot, [{ agent_id: agent.agent_id, fence: started.fence, started: true, progress: null }]);
+      await noteRuns(it.db.hot, [{ ...agent, fence: started.fence, started: true, progress: null }]);
       expect(await timeOutRuns(it.sql, 10)).toMatchObject({ count: 0 });
       await it.clock.advance('3s');
       expect(await timeOutRuns(it.sql, 10)).toMatchObject({ count: 1 });
@@ -237,7 +236,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       const agent = await it.agent();
       const { task_id, fence } = await lease(agent);
       expect(await leaveAgent(it.sql, agent.agent_id, 'boot_old')).toBeUndefined();
-      expect(await leaveAgent(it.sql, agent.agent_id, agent.boot_id)).toEqual({
+      expect(await leaveAgent(it.sql, agent.agent_id, agent.boot_id)).toMatchObject({
         requeued: 1,
         ready: [await it.classOf('echo')],
       });
@@ -278,7 +277,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       const agent = await it.agent({ lease_seconds: 3 });
       const { task_id, fence } = await lease(agent);
       const bootId = newId('boot');
-      expect(await boot(agent, { bootId })).toEqual({ requeued: 1, ready: [await it.classOf('echo')] });
+      expect(await boot(agent, { bootId })).toMatchObject({ requeued: 1, ready: [await it.classOf('echo')] });
       expect(await it.status(task_id)).toBe('PENDING');
       expect(await it.sql`select status, error ->> 'code' as code from runs`).toEqual([
         { status: 'LOST', code: 'superseded' },
@@ -294,7 +293,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
     test('that is the same keeps what it holds', async () => {
       const agent = await it.agent();
       const { fence } = await lease(agent);
-      expect(await boot(agent, { bootId: agent.boot_id })).toEqual({ requeued: 0, ready: [] });
+      expect(await boot(agent, { bootId: agent.boot_id })).toMatchObject({ requeued: 0, ready: [] });
       expect(await complete(agent, fence)).toHaveLength(1);
     });
 
@@ -320,6 +319,14 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
         slots: 4,
       });
       expect(await it.eventsOf(drains.agent_id)).toEqual(['agent.draining', 'agent.booted']);
+    });
+
+    test('is not begun by the word of a key the agent has no more, and costs that proof nothing', async () => {
+      const agent = await it.agent();
+      const { boot_id: before } = await agentRow(agent);
+      expect(await boot(agent, { jkt: 'a former key', jti: 'one' })).toBeUndefined();
+      expect((await agentRow(agent)).boot_id).toBe(before);
+      expect(await it.sql`select * from used_jtis`).toEqual([]);
     });
 
     test('is begun once with one proof', async () => {
@@ -354,7 +361,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       const earlier = await lease(agent);
       const [id] = await it.submit({});
       const { fence, done } = await whileClaiming(agent, () => go(agent));
-      expect(done).toEqual({ requeued: 2, ready: Array(2).fill(await it.classOf('echo')) });
+      expect(done).toMatchObject({ requeued: 2, ready: Array(2).fill(await it.classOf('echo')) });
       expect(await it.sql`select distinct status from runs`).toEqual([{ status }]);
       expect(await complete(agent, fence)).toEqual([]);
       expect(await Promise.all([id!, earlier.task_id].map((task) => it.status(task)))).toEqual(['PENDING', 'PENDING']);

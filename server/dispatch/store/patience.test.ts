@@ -14,9 +14,9 @@ describe.each([18, 15] as const)('a task nobody keeps, on Postgres %i', (major) 
 
   const claim = async (agent: Awaited<ReturnType<Rows['agent']>>) =>
     (await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')])).get(agent.agent_id)!.runs[0];
-  const giveBack = ({ agent_id }: { agent_id: string }, fence: number) =>
+  const giveBack = (agent: Awaited<ReturnType<Rows['agent']>>, fence: number) =>
     applyResults(it.db.hot, [
-      { agent_id, fence, status: 'RETURNED', fault: null, retryable: true, result_data: null, error: null },
+      { ...agent, fence, status: 'RETURNED', fault: null, retryable: true, result_data: null, error: null },
     ]);
 
   test('given back again and again, it waits from the tenth attempt on, and is never given up', async () => {

@@ -4,6 +4,8 @@ import { END_RUNS, RELEASE_SLOTS } from './end-runs.ts';
 /** A run's end as its agent tells it. `result_data` and `error` are JSON text. */
 export interface NewResult {
   agent_id: string;
+  /** The life that says so: what the agent holds is its current one's. */
+  boot_id: string;
   fence: number;
   status: string;
   fault: string | null;
@@ -15,39 +17,41 @@ export interface NewResult {
 export interface AppliedResult {
   fence: number;
   agent_id: string;
+  boot_id: string;
   next: 'final' | 'ready' | 'delayed' | 'none';
   run_status: string;
   class_id: number;
 }
 
 /**
- * Applies results whose lease is still held by who reports them. Agents are locked first, by id, then their leases go. The
- * ownership guard is a hashed subplan and not a join, which the planner could turn round and scan the table for
+ * Applies results whose lease is still held by the life that reports them. Agents are locked first, by id, then their leases
+ * go. The ownership guard is a hashed subplan and not a join, which the planner could turn round and scan the table for
  * (reference: 163 us a row instead of 9).
  */
 const APPLY = `
 with clock as materialized (select muster_now() as now),
 x as materialized (
-  select * from unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::boolean[], $6::text::text[], $7::text::text[])
-  with ordinality as x(agent_id, fence, status, fault, retryable, result_data, error, ord)
+  select * from unnest($1::text::text[], $2::text::bigint[], $3::text::text[], $4::text::text[], $5::text::boolean[], $6::text::text[], $7::text::text[],
+    $8::text::text[])
+  with ordinality as x(agent_id, fence, status, fault, retryable, result_data, error, boot_id, ord)
 ),
 locked as materialized (
-  select agent_id from agents where agent_id = any(array(select distinct agent_id from x)) order by agent_id for no key update
+  select agent_id, boot_id from agents where agent_id = any(array(select distinct agent_id from x)) order by agent_id for no key update
 ),
+own as materialized (select * from x where ((agent_id, boot_id) in (select agent_id, boot_id from locked)) is true),
 gone as (
   delete from leases l
-  where l.fence = any($2::text::bigint[]) and ((l.fence, l.agent_id) in (select fence, agent_id from x)) is true
-    and (l.agent_id in (select agent_id from locked)) is true
+  where l.fence = any($2::text::bigint[]) and ((l.fence, l.agent_id) in (select fence, agent_id from own)) is true
   returning l.*
 ),
 ended as materialized (
   select g.fence, g.task_id, g.replica, g.agent_id, g.class_id, g.capability, g.attempt, g.failures, g.assigned_at, g.started_at, g.progress,
-    g.cancel_requested_at, x.status, x.fault, x.retryable, x.result_data::json as result_data, x.error::jsonb as error, x.ord
-  from gone g join x on x.fence = g.fence and x.agent_id = g.agent_id
+    g.cancel_requested_at, x.boot_id, x.status, x.fault, x.retryable, x.result_data::json as result_data, x.error::jsonb as error, x.ord
+  from gone g join own x on x.fence = g.fence and x.agent_id = g.agent_id
 ),
 ${END_RUNS},
 ${RELEASE_SLOTS}
-select fence, agent_id, next, run_status, class_id from judged`;
+select fence, agent_id, boot_id, next, run_status, class_id from judged`;
 
 export async function applyResults(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
   const column = <K extends keyof NewResult>(name: K) => arrayLiteral(results.map((result) => result[name]));
@@ -61,6 +65,7 @@ export async function applyResults(hot: Sql, results: readonly NewResult[]): Pro
       column('retryable'),
       column('result_data'),
       column('error'),
+      column('boot_id'),
     ],
     { prepare: true },
   );

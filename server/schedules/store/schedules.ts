@@ -2,8 +2,9 @@ import type { Json } from '@muster/shared/contract/fields';
 import { SCHEDULE, type ScheduleStatus, statesAllowing, type TaskStatus } from '@muster/shared/lifecycle';
 import { and, arrayContains, desc, eq, lt, ne } from 'drizzle-orm';
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
+import { type Actor, auditedTime, recordAudit } from '../../audit/record.ts';
 import { recordEvent } from '../../events/record.ts';
-import type { Sql } from '../../platform/database.ts';
+import type { Fragment, Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
 import { schedules } from '../../schema/schedules.ts';
 
@@ -31,7 +32,7 @@ export interface NewSchedule
   next_run_at: Date;
 }
 
-export async function insertSchedule(sql: Sql, it: NewSchedule): Promise<void> {
+export async function insertSchedule(sql: Sql, it: NewSchedule, by?: Actor): Promise<void> {
   await transition(sql, {
     change: sql`
       insert into schedules (schedule_id, owner, client_id, status, cron_expression, timezone, description, task_type, capability_required, input_data, priority,
@@ -39,8 +40,10 @@ export async function insertSchedule(sql: Sql, it: NewSchedule): Promise<void> {
       select ${it.schedule_id}, ${it.owner}, ${it.client_id}, 'ACTIVE', ${it.cron_expression}, ${it.timezone}, ${it.description}, ${it.task_type},
         ${it.capability_required}, ${it.input_data}::text::json, ${it.priority}, ${it.timeout_seconds}, ${it.max_retries}, ${it.retry_policy}, ${it.tags}::text[],
         ${it.metadata}::text::jsonb, ${it.next_run_at}, now, now from clock
-      returning schedule_id as subject_id, null::jsonb as detail`,
+      returning schedule_id as subject_id, owner, null::jsonb as detail, null::jsonb as before, jsonb_build_object('status', status, 'task_type', task_type,
+        'cron_expression', cron_expression, 'timezone', timezone, 'priority', priority, 'tags', tags, 'next_run_at', ${auditedTime(sql, 'next_run_at')}) as after`,
     event: recordEvent(sql, 'schedule.created'),
+    audit: recordAudit(sql, by, 'schedule.create'),
   });
 }
 
@@ -49,7 +52,14 @@ export async function findSchedule(orm: PostgresJsDatabase, id: string): Promise
   return row;
 }
 
+export async function ownerOfSchedule(sql: Sql, scheduleId: string): Promise<string | undefined> {
+  const [row] = await sql<{ owner: string }[]>`select owner from schedules where schedule_id = ${scheduleId}`;
+  return row?.owner;
+}
+
 export interface ScheduleFilter {
+  /** Whose; everybody's unless said. */
+  owner: string | undefined;
   status?: ScheduleStatus | undefined;
   client_id?: string | undefined;
   task_type?: string | undefined;
@@ -61,7 +71,7 @@ export interface ScheduleFilter {
 /** Schedules, newest first; deleted ones only where they are asked for. */
 export function listSchedules(
   orm: PostgresJsDatabase,
-  { status, client_id, task_type, tag, after, limit }: ScheduleFilter,
+  { owner, status, client_id, task_type, tag, after, limit }: ScheduleFilter,
 ): Promise<ScheduleRow[]> {
   return orm
     .select()
@@ -69,6 +79,7 @@ export function listSchedules(
     .where(
       and(
         status ? eq(schedules.status, status) : ne(schedules.status, 'DELETED'),
+        owner === undefined ? undefined : eq(schedules.owner, owner),
         client_id ? eq(schedules.client_id, client_id) : undefined,
         task_type ? eq(schedules.task_type, task_type) : undefined,
         tag ? arrayContains(schedules.tags, [tag]) : undefined,
@@ -82,6 +93,10 @@ export function listSchedules(
 const EVENTS = { pause: 'schedule.paused', resume: 'schedule.resumed', delete: 'schedule.deleted' } as const;
 const BECOMES = { pause: 'PAUSED', resume: 'ACTIVE', delete: 'DELETED' } as const;
 
+/** What of a schedule its moves change. */
+const moving = (sql: Sql, of: string): Fragment =>
+  sql`jsonb_build_object('status', ${sql(of)}.status, 'next_run_at', ${auditedTime(sql, `${of}.next_run_at`)}, 'pause_note', ${sql(of)}.pause_note)`;
+
 /** Moves a schedule through its life. Undefined where its status does not allow it. */
 export async function moveSchedule(
   sql: Sql,
@@ -91,20 +106,25 @@ export async function moveSchedule(
     nextRunAt = null,
     note = null,
     version,
+    by,
   }: {
     scheduleId: string;
     event: keyof typeof BECOMES;
     nextRunAt?: Date | null;
     note?: string | null;
     version?: number;
+    by?: Actor | undefined;
   },
 ): Promise<{ subject_id: string } | undefined> {
   const [row] = await transition<{ subject_id: string }>(sql, {
+    before: { locked: sql`select * from schedules where schedule_id = ${scheduleId} for no key update` },
     change: sql`
-      update schedules set status = ${BECOMES[event]}, next_run_at = ${nextRunAt}, pause_note = ${note}, version = version + 1, updated_at = (select now from clock)
-      where schedule_id = ${scheduleId} and status = any(${statesAllowing(SCHEDULE, event)}::text[]) ${version === undefined ? sql`` : sql`and version = ${version}`}
-      returning schedule_id as subject_id, jsonb_build_object('to', status) as detail`,
+      update schedules s set status = ${BECOMES[event]}, next_run_at = ${nextRunAt}, pause_note = ${note}, version = s.version + 1, updated_at = (select now from clock)
+      from locked where s.schedule_id = locked.schedule_id and s.status = any(${statesAllowing(SCHEDULE, event)}::text[])
+        ${version === undefined ? sql`` : sql`and s.version = ${version}`}
+      returning s.schedule_id as subject_id, s.owner, jsonb_build_object('to', s.status) as detail, ${moving(sql, 'locked')} as before, ${moving(sql, 's')} as after`,
     event: recordEvent(sql, EVENTS[event]),
+    audit: recordAudit(sql, by, `schedule.${event}`),
   });
   return row;
 }

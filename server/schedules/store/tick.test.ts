@@ -23,7 +23,12 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
     // Half past: no hour begins while the tests run, on which what is due might depend.
     const hour = 3_600_000;
     await it.clock.advance(hour + (hour / 2 + 10_000) - ((await it.clock.now()).getTime() % hour));
-    ctx = { db: it.db, clock: createClock(it.sql), principal: { kind: 'admin', owner: 'admin' } } as unknown as Ctx;
+    ctx = {
+      db: it.db,
+      clock: createClock(it.sql),
+      principal: { kind: 'key', owner: 'admin', api_key_id: 'admin', scopes: ['admin'] },
+      requestId: 'req_test',
+    } as unknown as Ctx;
   });
   afterEach(() => it.finish());
   afterAll(() => it.close());
@@ -221,7 +226,7 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
       const { runs } = (await claimTasks(it.db.hot, [{ ...agent, want: 1 }], classIds)).get(agent.agent_id)!;
       if (status === 'CANCELLED') await cancelTask(it.sql, fired!.task_id, null);
       const rest = { fault: status === 'COMPLETED' ? null : 'agent', retryable: true, result_data: null, error: null };
-      await applyResults(it.db.hot, [{ agent_id: agent.agent_id, fence: runs[0]!.fence, status, ...rest }]);
+      await applyResults(it.db.hot, [{ ...agent, fence: runs[0]!.fence, status, ...rest }]);
     }
     const seen = () => it.sql`select task_status from executions order by execution_id`;
     const other = it.openMore();

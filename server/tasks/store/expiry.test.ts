@@ -49,7 +49,7 @@ describe.each([18, 15] as const)('tasks that expire while something else happens
     const { agent, runs } = await claim();
     await applyResults(it.db.hot, [
       {
-        agent_id: agent.agent_id,
+        ...agent,
         fence: runs[0]!.fence,
         status: 'RETURNED',
         fault: null,

@@ -44,6 +44,8 @@ export interface RunRow {
 }
 
 export interface TaskFilter {
+  /** Whose; everybody's unless said. */
+  owner?: string | undefined;
   status?: TaskStatus | undefined;
   task_type?: string | undefined;
   agent_id?: string | undefined;
@@ -84,6 +86,11 @@ export async function findTask(sql: Sql, taskId: string): Promise<TaskRow | unde
   return row;
 }
 
+export async function ownerOfTask(sql: Sql, taskId: string): Promise<string | undefined> {
+  const [row] = await sql<{ owner: string }[]>`select owner from tasks where task_id = ${taskId}`;
+  return row?.owner;
+}
+
 /** A task's input and, where it ended by a run, that run's result and error: JSON text. */
 export async function findTaskData(sql: Sql, taskId: string, fence: string | null) {
   const [row] = await sql<{ input_data: string; result_data: string | null; error: string | null }[]>`
@@ -106,10 +113,10 @@ export async function listTaskRuns(sql: Sql, taskId: string): Promise<RunRow[]> 
 
 /**
  * Tasks, newest first. A filter on a rare status starts from the rows that make the status, not from all tasks.
- * COMPLETED and no status at all walk down the primary key.
+ * COMPLETED and no status at all walk down the primary key, or the index of owners, which leaves out the network's own.
  */
 export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]> {
-  const { status, task_type, agent_id, client_id, tag, after, limit } = filter;
+  const { owner, status, task_type, agent_id, client_id, tag, after, limit } = filter;
   const narrowed = {
     ASSIGNED: sql`and task_id in (select task_id from leases)`,
     RUNNING: sql`and task_id in (select task_id from leases)`,
@@ -130,6 +137,7 @@ export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]
           and task_id in (select task_id from leases where agent_id = ${agent_id} union all select task_id from runs where agent_id = ${agent_id})`
           : sql``
       }
+      ${owner === undefined ? sql`` : sql`and owner = ${owner}`} ${owner === undefined || owner === 'admin' ? sql`` : sql`and owner <> 'admin'`}
       ${client_id ? sql`and client_id = ${client_id}` : sql``} ${tag ? sql`and ${tag} = any(tags)` : sql``}
       ${after ? sql`and task_id < ${after}` : sql``}
     order by task_id desc limit ${limit}`;

@@ -1,5 +1,5 @@
 import { isTerminal, states, TASK, type TaskStatus } from '@muster/shared/lifecycle';
-import { openRows, type Rows } from '@muster/testing/rows';
+import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { claimTasks } from '../../dispatch/store/claim.ts';
 import { noteRuns } from '../../dispatch/store/heartbeat.ts';
@@ -20,9 +20,9 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
     const standings = await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
     return { ...agent, fence: standings.get(agent.agent_id)!.runs[0]!.fence };
   };
-  const end = async (run: { agent_id: string; fence: number }, status: string) => {
+  const end = async (run: Life & { fence: number }, status: string) => {
     const blank = { fault: status === 'COMPLETED' ? null : 'agent', retryable: true, result_data: null, error: null };
-    const [applied] = await applyResults(it.db.hot, [{ agent_id: run.agent_id, fence: run.fence, status, ...blank }]);
+    const [applied] = await applyResults(it.db.hot, [{ ...run, status, ...blank }]);
     return applied;
   };
   /** A task in each state there is. */
@@ -35,8 +35,7 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
     },
     RUNNING: async () => {
       const [id] = await it.submit({});
-      const { agent_id, fence } = await claim();
-      await noteRuns(it.db.hot, [{ agent_id, fence, started: true, progress: null }]);
+      await noteRuns(it.db.hot, [{ ...(await claim()), started: true, progress: null }]);
       return id!;
     },
     COMPLETED: () => ended('COMPLETED'),

@@ -1,3 +1,4 @@
+import { type Actor, recordAudit } from '../../audit/record.ts';
 import { recordEvent } from '../../events/record.ts';
 import type { Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
@@ -11,21 +12,26 @@ export async function cancelTask(
   sql: Sql,
   taskId: string,
   reason: string | null,
+  by?: Actor,
 ): Promise<{ agent_id: string; fence: number }[] | undefined> {
   const rows = await transition<{ agent_id: string | null; fence: string | null }>(sql, {
     change: sql`
       update tasks set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
       where task_id = ${taskId} and closed_status is null
         and (exists (select from unqueued) or exists (select from undelayed) or exists (select from told))
-      returning task_id, task_id as subject_id, jsonb_build_object('reason', closed_reason) as detail`,
+      returning task_id, task_id as subject_id, owner, jsonb_build_object('reason', closed_reason) as detail,
+        jsonb_build_object('status', coalesce((select case when started_at is null then 'ASSIGNED' else 'RUNNING' end from told order by replica limit 1), 'PENDING')) as before,
+        jsonb_build_object('status', closed_status, 'reason', closed_reason) as after`,
     before: {
       told: sql`
-        update leases set cancel_requested_at = (select now from clock) where task_id = ${taskId} and cancel_requested_at is null returning agent_id, fence`,
+        update leases set cancel_requested_at = (select now from clock) where task_id = ${taskId} and cancel_requested_at is null
+        returning agent_id, fence, replica, started_at`,
       unqueued: sql`
         delete from ready where task_id = ${taskId} and (class_id, rank) = (select class_id, rank from tasks where task_id = ${taskId}) returning task_id`,
       undelayed: sql`delete from delayed where task_id = ${taskId} returning task_id`,
     },
     event: recordEvent(sql, 'task.cancelled'),
+    audit: recordAudit(sql, by, 'task.cancel'),
     answer: sql`select told.agent_id, told.fence from changed left join told on true`,
   });
   if (rows.length === 0) return undefined;
@@ -33,21 +39,33 @@ export async function cancelTask(
 }
 
 /** Queues an ended task again. Its runs stay as history; the fence of the last one says which are forgotten. */
-export async function retryTask(sql: Sql, taskId: string): Promise<{ task_id: string; class_id: number } | undefined> {
+export async function retryTask(
+  sql: Sql,
+  taskId: string,
+  by?: Actor,
+): Promise<{ task_id: string; class_id: number } | undefined> {
   const [row] = await transition<{ task_id: string; class_id: number }>(sql, {
+    before: {
+      locked: sql`select task_id, closed_status, closed_reason, reset_fence from tasks where task_id = ${taskId} for no key update`,
+      ended: sql`
+        select coalesce(l.closed_status, case r.status when 'LOST' then 'FAILED' else r.status end) as status, l.closed_reason as reason
+        from locked l left join lateral (
+          select status from runs where runs.task_id = l.task_id and runs.final and runs.fence > l.reset_fence order by fence desc limit 1
+        ) r on true`,
+    },
     change: sql`
       update tasks t set closed_status = null, closed_at = null, closed_reason = null,
         reset_fence = coalesce((select max(fence) from runs where task_id = ${taskId}), 0)
-      where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId})
-        and (closed_status is not null or exists (
-          select from runs r where r.task_id = ${taskId} and r.final and r.fence > t.reset_fence and r.status <> 'COMPLETED'))
-      returning task_id, class_id::int, rank, task_id as subject_id, null::jsonb as detail`,
+      from ended where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId}) and ended.status <> 'COMPLETED'
+      returning task_id, class_id::int, rank, task_id as subject_id, owner, null::jsonb as detail,
+        jsonb_build_object('status', ended.status, 'reason', ended.reason) as before, jsonb_build_object('status', 'PENDING') as after`,
     also: {
       queued: sql`
         insert into ready (class_id, rank, task_id, replica, attempt, failures)
         select class_id, rank, task_id, 0, 0, 0 from changed`,
     },
     event: recordEvent(sql, 'task.retried'),
+    audit: recordAudit(sql, by, 'task.retry'),
     answer: sql`select task_id, class_id from changed`,
   });
   return row;

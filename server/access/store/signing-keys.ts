@@ -1,16 +1,11 @@
 import type { JWK } from 'jose';
-import type { Sql } from '../platform/database.ts';
+import type { Sql } from '../../platform/database.ts';
 
 /** Makes a coordinator's public key known; it stays known after the coordinator is gone, its tokens may live on. */
 export async function insertSigningKey(sql: Sql, kid: string, jwk: JWK): Promise<void> {
   await sql`
     insert into signing_keys (kid, public_jwk, created_at) values (${kid}, ${sql.json(jwk as never)}, (select muster_now()))
     on conflict (kid) do nothing`;
-}
-
-export async function findSigningKey(sql: Sql, kid: string): Promise<JWK | undefined> {
-  const [row] = await sql<{ public_jwk: JWK }[]>`select public_jwk from signing_keys where kid = ${kid}`;
-  return row?.public_jwk;
 }
 
 export async function listSigningKeys(sql: Sql): Promise<Record<string, string>[]> {

@@ -1,0 +1,34 @@
+// How long a task takes from its submit call to the first line of its handler.
+import { percentile } from '../figures.mjs';
+
+const less = (figure, floor, aim) => ({ figure, against: 'graphile-worker', less: true, floor, aim });
+
+const trickle = (name, title, { perSecond, count, warmUp }, goals) => ({
+  name,
+  title,
+  among: ['muster', 'hono', 'postgres', 'graphile-worker', 'pg-boss'],
+  goals,
+  async round(subject) {
+    const before = await subject.cpu();
+    const took = await subject.trickle({ count, warmUp, perSecond });
+    const after = await subject.cpu();
+    await subject.rest();
+    return {
+      'p50 ms': percentile(took, 0.5),
+      'p99 ms': percentile(took, 0.99),
+      'Postgres us': (after.postgres - before.postgres) / (count + warmUp),
+    };
+  },
+});
+
+export const latencyRows = [
+  trickle('idle', 'idle: a task every 6 ms', { perSecond: 160, count: 500, warmUp: 150 }, [
+    less('p50 ms', 1, 0.7),
+    less('p99 ms', 1.2, 1),
+  ]),
+  trickle('load', '500 tasks/s, submitted one by one', { perSecond: 500, count: 2_500, warmUp: 500 }, [
+    less('p50 ms', 0.8, 0.5),
+    less('p99 ms', 0.8, 0.5),
+    less('Postgres us', 0.7, 0.4),
+  ]),
+];

@@ -1,0 +1,120 @@
+// The coordinator under test: `npm run serve` in a process of its own, with what a production user would set and nothing else.
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { insertTasks } from '@muster/server/tasks/store/submit';
+import { newId } from '@muster/shared/ids';
+import { cpuOf, residentMb } from '../cpu.mjs';
+import { makeFleet, makeSigningKey } from './fleet.mjs';
+import { overHttp } from './over-http.mjs';
+import { openSessions } from './sessions.mjs';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const FILL_AT_ONCE = 1_000;
+/** What the key of a program that submits in bulk would be allowed. */
+const REQUESTS_PER_MINUTE = 10_000_000;
+
+/** Starts a coordinator and waits for its first word that it is ready. */
+async function startCoordinator(env) {
+  const args = ['--import', 'tsx', '--conditions=development', ...(process.env.BENCH_NODE_ARGS?.split(' ') ?? [])];
+  const child = spawn(process.execPath, [...args, 'server/main.ts'], {
+    cwd: process.env.BENCH_TREE ?? ROOT,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { PATH: process.env.PATH, MUSTER_PORT: '0', ...env },
+  });
+  let output = '';
+  const url = await new Promise((resolve, reject) => {
+    child.stdout.on('data', (chunk) => {
+      output += chunk;
+      const [, found] = /"url":"([^"]+)".*coordinator ready/.exec(output) ?? [];
+      if (found) resolve(found);
+    });
+    child.once('exit', () => reject(new Error(`the coordinator ended:\n${output}`)));
+  });
+  child.stdout.removeAllListeners('data').resume();
+  return { pid: child.pid, port: Number(new URL(url).port), url, child };
+}
+
+export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
+  const signingKey = makeSigningKey();
+  const adminKey = `bench-${randomBytes(24).toString('hex')}`;
+  const coordinator = await startCoordinator({
+    DATABASE_URL: databaseUrl,
+    MUSTER_DATA_DIR: dataDir,
+    MUSTER_ADMIN_KEY: adminKey,
+    MUSTER_SIGNING_KEY: JSON.stringify(signingKey),
+  });
+  const ask = async (path, body) => {
+    const headers = { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' };
+    const answered = await fetch(`${coordinator.url}${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
+    if (!answered.ok) throw new Error(`${path} answered ${answered.status}: ${await answered.text()}`);
+    return answered.json();
+  };
+  const allowed = { scopes: ['tasks:write'], requests_per_minute: REQUESTS_PER_MINUTE };
+  const { api_key: key } = await ask('/ains/api-keys', { name: 'bench', owner: 'bench', ...allowed });
+  const { port } = coordinator;
+  const sessions = openSessions(databaseUrl);
+  // As the coordinator inserts them: arrays go as text.
+  const hot = openSessions(databaseUrl, { fetch_types: false });
+  const { sql } = sessions;
+  const { paths } = await (await fetch(`${coordinator.url}/openapi.json`)).json();
+  // What is filled in needs a class; a task that is submitted makes it.
+  await driver.ask('open', { port, key, connections: 1 });
+  await driver.ask('flood', { count: 1, inFlight: 1 });
+  const [{ class_id }] = await sql`select class_id::int from classes`;
+  await sql`truncate ready`;
+  return {
+    name: 'muster',
+    ...overHttp({ agents, driver, port, key, fleetOf: (size) => makeFleet(sql, signingKey, size) }),
+    lacksBulk: !paths['/aitp/tasks/batch'] && 'there is no POST /aitp/tasks/batch yet',
+    /** Puts tasks into the queue by the statement submits use. */
+    async fill(count) {
+      for (let left = count; left > 0; left -= FILL_AT_ONCE)
+        await insertTasks(
+          hot.sql,
+          Array.from({ length: Math.min(left, FILL_AT_ONCE) }, () => noop(class_id)),
+        );
+    },
+    /** Forgets what is queued: it was submitted to be counted. */
+    empty: () => sql`truncate ready`,
+    raw: (text) => sql.unsafe(text),
+    pending: () =>
+      sql`select (select count(*) from ready) as ready, (select json_agg(json_build_object('a', agent_id, 's', started_at, 'at', assigned_at, 'f', fence)) from leases) as l, (select json_agg(distinct status) from runs) as r`,
+    async cpu() {
+      return {
+        postgres: await sessions.cpu(),
+        process: cpuOf(coordinator.pid),
+        load: cpuOf(agents.pid) + cpuOf(driver.pid),
+      };
+    },
+    residentMb: () => residentMb(coordinator.pid),
+    async close() {
+      const ended = once(coordinator.child.removeAllListeners('exit'), 'exit');
+      coordinator.child.kill('SIGTERM');
+      await Promise.all([sessions.close(), hot.close(), ended]);
+    },
+  };
+}
+
+const noop = (class_id) => ({
+  task_id: newId('task'),
+  class_id,
+  owner: 'bench',
+  client_id: null,
+  task_type: 'noop',
+  capability_required: 'noop',
+  input_data: '{"at":0}',
+  priority: 5,
+  timeout_seconds: 300,
+  max_retries: 3,
+  retry_policy: 'exponential',
+  tags: [],
+  metadata: '{}',
+  schedule_id: null,
+  traceparent: null,
+  run_at: null,
+  expires_at: null,
+  agent_id: null,
+  boot_id: null,
+});

@@ -1,0 +1,34 @@
+import { Hono } from 'hono';
+import { expect, test } from 'vitest';
+import { StaticFirstRouter } from './http-router.ts';
+
+const app = new Hono({ router: new StaticFirstRouter() });
+app.get('/agents/:agent_id', (c) => c.text(`agent ${c.req.param('agent_id')}`));
+app.get('/agents/leaderboard', (c) => c.text('leaderboard'));
+app.post('/agents/:agent_id', (c) => c.text(`posted ${c.req.param('agent_id')}`));
+app.get('/docs/:file?', (c) => c.text(`file ${c.req.param('file')}`));
+
+test.each([
+  ['GET', '/agents/leaderboard', 'leaderboard'],
+  ['GET', '/agents/leader%62oard', 'leaderboard'],
+  ['GET', '/agents/x', 'agent x'],
+  ['POST', '/agents/leaderboard', 'posted leaderboard'],
+  ['GET', '/docs', 'file undefined'],
+  ['GET', '/docs/a.css', 'file a.css'],
+])('%s %s', async (method, path, text) => {
+  expect(await (await app.request(path, { method })).text()).toBe(text);
+});
+
+test('what is not there is not found, whatever it is called', async () => {
+  for (const path of ['/agents', '/agents/', '/agents/x/y', '/__proto__', '/constructor'])
+    expect((await app.request(path)).status, path).toBe(404);
+  expect((await app.request('/agents/leaderboard', { method: 'DELETE' })).status).toBe(404);
+});
+
+test('middleware and a second handler are refused: a static path would not pass them', () => {
+  const router = new StaticFirstRouter();
+  expect(() => router.add('ALL', '/a', 1)).toThrow(/middleware/);
+  expect(() => router.add('GET', '*', 1)).toThrow(/middleware/);
+  router.add('GET', '/a', 1);
+  expect(() => router.add('GET', '/a', 2)).toThrow('GET /a is there already');
+});
