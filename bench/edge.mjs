@@ -16,7 +16,12 @@ const WARM_UP_ROUNDS = 3;
 /** Starts a file of this folder as a process to talk to; if it ends, all do. */
 const start = (name) =>
   fork(fileURLToPath(new URL(`edge-${name}.mjs`, import.meta.url)), {
-    execArgv: ['--import', 'tsx', '--conditions=development', ...(process.env.BENCH_NODE_ARGS?.split(' ') ?? [])],
+    execArgv: [
+      '--import',
+      'tsx',
+      '--conditions=development',
+      ...(process.env.BENCH_NODE_ARGS?.split(' ').filter(Boolean) ?? []),
+    ],
   }).once('exit', (code) => code && process.exit(code));
 
 const told = async (child) => (await once(child, 'message'))[0];

@@ -4,6 +4,9 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
+/** Longer than anything takes that is asked for: who does not answer by then never will. */
+const PATIENCE_MS = 120_000;
+
 const FROM_SOURCE = ['--import', 'tsx', '--conditions=development'];
 
 /** Starts a file of this folder. `execPath` is the Node to start it with; if it ends by itself, all do. */
@@ -23,7 +26,10 @@ export function startProcess(file, { execPath, args = [] } = {}) {
     /** Has it do one thing and answers what came of it; one at a time. */
     async ask(verb, options = {}) {
       child.send({ verb, options });
-      const [{ value, error }] = await once(child, 'message');
+      const late = AbortSignal.timeout(PATIENCE_MS);
+      const [{ value, error }] = await once(child, 'message', { signal: late }).catch((cause) => {
+        throw new Error(`${file} ${verb}: no answer in ${PATIENCE_MS / 1_000} s`, { cause });
+      });
       if (error) throw new Error(`${file} ${verb}: ${error}`);
       return value;
     },

@@ -8,7 +8,14 @@ import { answer } from '../process.mjs';
 
 const QUEUE = 'noop';
 const FOR_DRAIN = { batchSize: 500, localConcurrency: 2, burstWhenBatchFull: true, pollingIntervalSeconds: 0.5 };
-const FOR_LATENCY = { batchSize: 1, localConcurrency: 24, pollingIntervalSeconds: 0.5 };
+/** Every worker wakes for every NOTIFY, so a few are better than many; with one job a batch there would be no burst to catch up. */
+const FOR_LATENCY = {
+  batchSize: 10,
+  localConcurrency: 4,
+  burstWhenBatchFull: true,
+  pollingIntervalSeconds: 0.5,
+  notifyPollingIntervalSeconds: 0.5,
+};
 const LOOK_MS = 2;
 
 let boss;

@@ -21,7 +21,7 @@ export const submitRows = [
   submit('bulk', 'bulk submit, 1,000 a request, 4 in flight', 'bulk', { share: 1, size: 1_000, inFlight: 4 }, [
     { figure: 'tasks/s', against: 'graphile-worker', floor: 1, aim: 1.4 },
   ]),
-  submit('single', 'single submits, 16 in flight', 'flood', { share: 0.1, inFlight: 16 }, [
+  submit('single', 'single submits, 16 in flight', 'flood', { share: 0.2, inFlight: 16 }, [
     { figure: 'tasks/s', against: 'graphile-worker', floor: 2, aim: 2.5 },
   ]),
 ];

@@ -78,9 +78,6 @@ export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
     },
     /** Forgets what is queued: it was submitted to be counted. */
     empty: () => sql`truncate ready`,
-    raw: (text) => sql.unsafe(text),
-    pending: () =>
-      sql`select (select count(*) from ready) as ready, (select json_agg(json_build_object('a', agent_id, 's', started_at, 'at', assigned_at, 'f', fence)) from leases) as l, (select json_agg(distinct status) from runs) as r`,
     async cpu() {
       return {
         postgres: await sessions.cpu(),
