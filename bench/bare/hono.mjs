@@ -60,6 +60,10 @@ answer({
     for (let n = 0; n < count; n += 1) queue.push({ at: 0 });
   },
   empty: async () => queue.splice(0).length,
+  /** Lets go of the polls of agents that are gone: nothing here looks whether they are. */
+  forget: async () => {
+    for (const poll of parked.splice(0)) poll([]);
+  },
   cpu: async () => cpuOf(process.pid),
   residentMb: async () => residentMb(process.pid),
 });

@@ -1,11 +1,15 @@
 // A fleet in a process of its own that speaks the protocol over keep-alive connections: it polls, does nothing, and brings
 // results with the next poll. Not the SDK: what is measured is the coordinator.
+import { setTimeout as pause } from 'node:timers/promises';
 import { atPace, nowMs } from '../pace.mjs';
 import { answer } from '../process.mjs';
 import { openConnection, openConnections } from './connection.mjs';
 
 const HEARTBEAT_INTERVAL_MS = 10_000;
 const LONG_WAIT_MS = 25_000;
+/** Polls come in so many at a time and so long apart: a fleet does not arrive in one moment. */
+const PARKING_AT_ONCE = 100;
+const PARKING_MS = 20;
 
 let agents = [];
 let shared;
@@ -35,7 +39,7 @@ answer(
     /** Takes a fleet; every agent gets a connection of its own for polls, unless they only beat. */
     async open({ port, fleet, pollers = true, connections = 1 }) {
       close();
-      agents = fleet;
+      agents = fleet.map((agent) => ({ ...agent, port }));
       shared = await openConnections(port, connections);
       if (!pollers) return;
       for (const agent of agents) agent.connection = await openConnection(port);
@@ -113,18 +117,24 @@ answer(
       });
       return { ms: nowMs() - began, took };
     },
-    /** Every agent polls and waits; how many do is known when none has been answered for a while. */
+    /** Every agent polls and waits; how many still do when all have for a while. */
     async park({ settleMs }) {
       let waiting = 0;
-      for (const agent of agents) {
+      const wait = async (agent) => {
+        agent.connection = await openConnection(agent.port);
         waiting += 1;
-        poll(agent, 1, 60_000, []).then(
-          () => (waiting -= 1),
-          () => (waiting -= 1),
-        );
-        if (waiting % 200 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+        poll(agent, 1, 60_000, [])
+          .catch(() => {})
+          .finally(() => {
+            waiting -= 1;
+          });
+      };
+      for (let n = 0; n < agents.length; n += PARKING_AT_ONCE) {
+        // One that is turned away is one that does not wait.
+        await Promise.allSettled(agents.slice(n, n + PARKING_AT_ONCE).map(wait));
+        await pause(PARKING_MS);
       }
-      await new Promise((resolve) => setTimeout(resolve, settleMs));
+      await pause(settleMs);
       return waiting;
     },
     close: async () => close(),

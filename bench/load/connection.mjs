@@ -65,11 +65,15 @@ export async function openConnection(port, host = '127.0.0.1') {
   };
 }
 
+/** How many connections are opened at once: a server takes only so many that it has not seen yet. */
+const OPENING_AT_ONCE = 200;
+
 /** Up to so many connections, opened as they are needed and used in turns; a request that finds none free waits for one. */
 export async function openConnections(port, count) {
   const all = new Set();
   const free = [];
   const queue = [];
+  let opening = 0;
   const take = () => {
     for (let it = free.shift(); it; it = free.shift()) {
       if (!it.closed) return it;
@@ -77,22 +81,34 @@ export async function openConnections(port, count) {
     }
     return undefined;
   };
-  const open = async () => {
-    const place = {};
-    all.add(place);
-    const connection = await openConnection(port);
-    all.delete(place);
-    all.add(connection);
-    return connection;
-  };
   const release = (connection) => {
     const next = queue.shift();
-    if (next) next(connection);
+    if (next) next.resolve(connection);
     else free.push(connection);
   };
+  const grow = () => {
+    while (queue.length > 0 && all.size + opening < count && opening < OPENING_AT_ONCE) {
+      opening += 1;
+      openConnection(port)
+        .then((connection) => {
+          all.add(connection);
+          release(connection);
+        })
+        .catch((error) => queue.shift()?.reject(error))
+        .finally(() => {
+          opening -= 1;
+          grow();
+        });
+    }
+  };
+  const wait = () =>
+    new Promise((resolve, reject) => {
+      queue.push({ resolve, reject });
+      grow();
+    });
   return {
     async post(...request) {
-      const connection = take() ?? (await (all.size < count ? open() : new Promise((resolve) => queue.push(resolve))));
+      const connection = take() ?? (await wait());
       try {
         return await connection.post(...request);
       } finally {
@@ -100,7 +116,7 @@ export async function openConnections(port, count) {
       }
     },
     close: () => {
-      for (const connection of all) connection.close?.();
+      for (const connection of all) connection.close();
     },
   };
 }

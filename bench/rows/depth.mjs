@@ -10,7 +10,7 @@ const depth = {
   among: ['muster'],
   rounds: 1,
   goals: [{ figure: 'p50 many / few', atMost: { floor: 1.2, aim: 1 } }],
-  async round(subject, { depth: many = MANY, depthRounds = 5 }) {
+  async round(subject, { depth: many = MANY, depthRounds = 5 }, stage) {
     const claims = async () => {
       const took = await subject.claims({ count: CLAIMS });
       await subject.rest();
@@ -19,6 +19,7 @@ const depth = {
     /** As many as are taken come after, so that it stays as deep. */
     const at = async (pending) => {
       await subject.fill(pending);
+      await stage.settle();
       const medians = [];
       for (let n = 0; n <= depthRounds; n += 1) {
         medians.push(await claims());

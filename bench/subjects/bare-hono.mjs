@@ -11,6 +11,10 @@ export async function startBareHono({ agents, driver }) {
     name: 'hono',
     ...overHttp({ agents, driver, port, key: 'none', fleetOf }),
     lacksBulk: 'it has nothing that takes many tasks',
+    async rest() {
+      await agents.ask('close');
+      await child.ask('forget');
+    },
     fill: (count) => child.ask('fill', { count }),
     empty: () => child.ask('empty'),
     cpu: async () => ({ postgres: 0, process: await child.ask('cpu'), load: 0 }),

@@ -36,7 +36,7 @@ export function overHttp({ agents, driver, port, key, fleetOf }) {
     },
     beats: (options) => agents.ask('beat', options),
     async park({ count, settleMs }) {
-      await open({ count, slots: 1 });
+      await open({ count, slots: 1 }, { pollers: false });
       return agents.ask('park', { settleMs });
     },
     async claims({ count }) {
