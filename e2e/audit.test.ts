@@ -5,6 +5,8 @@ import { leave } from '@muster/shared/contract/dispatch';
 import type { Endpoint } from '@muster/shared/contract/endpoint';
 import * as enrollment from '@muster/shared/contract/enrollment';
 import { ENDPOINTS } from '@muster/shared/contract/index';
+import * as queue from '@muster/shared/contract/queue';
+import * as runs from '@muster/shared/contract/runs';
 import * as schedules from '@muster/shared/contract/schedules';
 import * as tasks from '@muster/shared/contract/tasks';
 import { eventually } from '@muster/testing';
@@ -50,15 +52,26 @@ const STEPS: Step[] = [
   step(schedules.pauseSchedule, 'schedule_id', { note: 'for now' }),
   step(schedules.resumeSchedule, 'schedule_id'),
   step(schedules.deleteSchedule, 'schedule_id'),
+  step(queue.prioritiseTask, 'task_id', { priority: 9 }),
   step(tasks.cancelTask, 'task_id', { reason: 'enough' }),
   step(tasks.retryTask, 'task_id'),
+];
+
+/** What leaves its rows by the thing and not by the request has tests of its own: e2e/queue, dead-letters, runs. */
+const BY_THE_THING = [
+  queue.pauseCapability,
+  queue.resumeCapability,
+  queue.retryDeadLetters,
+  runs.deleteRun,
+  runs.cleanupRuns,
 ];
 
 const rowsOf = async ({ sql }: TestNetwork) => (await sql`select count(*)::int as n from audit_logs`)[0]!.n as number;
 
 test('every audited verb of the contract has its step here', () => {
   const audited = Object.values(ENDPOINTS).filter((endpoint) => endpoint.audit);
-  expect(STEPS.map((it) => it.endpoint.path).sort()).toEqual(audited.map((it) => it.path).sort());
+  const tried = [...STEPS.map((it) => it.endpoint), ...BY_THE_THING];
+  expect(tried.map((it) => it.path).sort()).toEqual(audited.map((it) => it.path).sort());
 });
 
 test('every audited verb by a key leaves one row that names who, from where, what before and after', async () => {

@@ -29,7 +29,15 @@ beforeAll(async () => {
   });
   const { api_key_id } = await network.admin(createApiKey, { body: { name: 'a key', scopes: ['tasks:read'] } });
   const [token] = await coordinator.sql<{ id: string }[]>`select enrollment_token_id as id from enrollment_tokens`;
-  real = { agent_id: agent.agentId, task_id, run_id, schedule_id, enrollment_token_id: token!.id, api_key_id };
+  real = {
+    agent_id: agent.agentId,
+    task_id,
+    run_id,
+    schedule_id,
+    enrollment_token_id: token!.id,
+    api_key_id,
+    capability: 'work',
+  };
 });
 afterAll(() => coordinator.stop());
 
@@ -79,7 +87,10 @@ async function expectRefused(endpoint: Endpoint, sent: Sent, code: ProblemCode |
 }
 
 const ALL = Object.entries(ENDPOINTS);
-const having = (part: 'params' | 'query' | 'body') => ALL.filter(([, endpoint]) => endpoint[part]);
+const having = (part: 'query' | 'body') => ALL.filter(([, endpoint]) => endpoint[part]);
+/** Those that name a thing by an id; a capability is a word that names itself. */
+const idsOf = ({ path }: Endpoint) => [...path.matchAll(/\{(\w+_id)\}/g)].map(([, name]) => name!);
+const named = ALL.filter(([, endpoint]) => idsOf(endpoint).length > 0);
 const guarded = ALL.filter(([, { principals }]) => !principals.includes('public'));
 
 /** Each of these leaves every row as it was. */
@@ -137,8 +148,8 @@ refused('a body that is no JSON, too large or of another type is refused', havin
     await expectRefused(endpoint, { body, headers: { 'content-type': type } }, 'unsupported-media-type');
 });
 
-refused('what is no id of its kind in the path is refused', having('params'), async (endpoint) => {
-  for (const name of Object.keys(endpoint.params!.shape)) {
+refused('what is no id of its kind in the path is refused', named, async (endpoint) => {
+  for (const name of idsOf(endpoint)) {
     const id = real[name]!;
     const other = newId(id.startsWith('sched') ? 'task' : 'sched');
     for (const wrong of [
@@ -168,22 +179,23 @@ refused('what is no id of its kind in the path is refused', having('params'), as
 
 const bodyFor = (endpoint: Endpoint) => (endpoint.body ? JSON.stringify(goodBodyOf(endpoint)) : (undefined as never));
 
-refused('an id of nothing is answered as such', having('params'), async (endpoint) => {
-  for (const name of Object.keys(endpoint.params!.shape)) {
+refused('an id of nothing is answered as such', named, async (endpoint) => {
+  for (const name of idsOf(endpoint)) {
     const prefix = real[name]!.split('_')[0] as IdPrefix;
     const id = prefix === 'run' ? runIdOf(1_000_000_007) : newId(prefix);
+    const isAgents = !endpoint.principals.includes('key');
     const body =
-      prefix === 'run'
+      prefix === 'run' && isAgents
         ? JSON.stringify({ ...(goodBodyOf(endpoint) as object), fence: 1_000_000_007 })
         : bodyFor(endpoint);
     const code: ProblemCode =
-      prefix === 'run'
+      prefix === 'run' && isAgents
         ? 'stale-lease'
         : endpoint.principals.includes('public')
           ? 'token-revoked'
-          : endpoint.principals.includes('key')
-            ? 'not-found'
-            : 'insufficient-scope';
+          : isAgents
+            ? 'insufficient-scope'
+            : 'not-found';
     await expectRefused(endpoint, { params: { [name]: id }, body }, code);
   }
 });

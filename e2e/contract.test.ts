@@ -7,6 +7,8 @@ import {
   ENDPOINTS,
   enrollment,
   ops,
+  queue,
+  runs,
   schedules,
   tasks,
   trust,
@@ -79,13 +81,24 @@ test('every endpoint answers success exactly as its contract says, empty and ful
     params: { run_id: run.run_id },
     body: { fence: run.fence, percent: 50, message: 'half', checkpoint: { at: 5 } },
   });
-  await readEverything(admin, { agent_id, task_id: done.task_id });
+  await readEverything(admin, { agent_id, task_id: done.task_id, run_id: run.run_id });
   await agent.complete(run, { answer: 42 });
 
   const failing = await admin(tasks.createTask, { body: { ...body, max_retries: 0 } });
-  await agent.fail(await agent.take(), { message: 'no', code: 'no', fault: 'agent', retryable: false });
+  const failed = await agent.take();
+  await agent.fail(failed, { message: 'no', code: 'no', fault: 'agent', retryable: false });
+  await readEverything(admin, { agent_id, task_id: failing.task_id, run_id: failed.run_id });
+  for (const capability of ['work', 'other:v1']) {
+    await admin(queue.pauseCapability, { params: { capability } });
+    await readEverything(admin, { agent_id, task_id: failing.task_id });
+    await admin(queue.resumeCapability, { params: { capability } });
+  }
+  expect(await admin(queue.retryDeadLetters, { body: { error_code: 'other' } })).toEqual({ matched: 0, retried: 0 });
   await admin(tasks.retryTask, { params: { task_id: failing.task_id } });
+  await admin(queue.prioritiseTask, { params: { task_id: failing.task_id }, body: { priority: 9 } });
   await admin(tasks.cancelTask, { params: { task_id: failing.task_id }, body: { reason: 'enough' } });
+  await admin(runs.deleteRun, { params: { run_id: failed.run_id } });
+  await admin(runs.cleanupRuns, { body: { older_than_days: 1, dry_run: true } });
   await admin(tasks.createTask, { body: { ...body, run_at: '2099-01-01T00:00:00Z' } });
 
   const { schedule_id } = await admin(schedules.createSchedule, {
@@ -134,7 +147,9 @@ test('every endpoint answers success exactly as its contract says, empty and ful
 /** All that can be read, of nothing in particular and of these. */
 async function readEverything(
   admin: RawAgent['call'],
-  ids: Partial<Record<'agent_id' | 'task_id' | 'schedule_id' | 'enrollment_token_id' | 'api_key_id', string>>,
+  ids: Partial<
+    Record<'agent_id' | 'task_id' | 'run_id' | 'schedule_id' | 'enrollment_token_id' | 'api_key_id', string>
+  >,
 ): Promise<void> {
   for (const endpoint of [ops.livez, ops.readyz, ops.jwks, ops.openapi]) await admin(endpoint, {});
   for (const endpoint of [
@@ -145,17 +160,30 @@ async function readEverything(
     agents.searchAgents,
     enrollment.listEnrollmentTokens,
     tasks.listTasks,
+    runs.listRuns,
+    runs.exportRuns,
+    queue.getQueueStats,
+    queue.listQueueCapabilities,
+    queue.listDeadLetters,
     schedules.listSchedules,
     trust.getLeaderboard,
   ])
     await admin(endpoint, {});
-  const { agent_id, task_id, schedule_id, enrollment_token_id, api_key_id } = ids;
+  const { agent_id, task_id, run_id, schedule_id, enrollment_token_id, api_key_id } = ids;
   if (api_key_id) await admin(access.getApiKey, { params: { api_key_id } });
   if (agent_id) {
-    for (const endpoint of [agents.getAgent, agents.getCapabilities, trust.getTrust, trust.getTrustHistory])
+    for (const endpoint of [
+      agents.getAgent,
+      agents.getCapabilities,
+      trust.getTrust,
+      trust.getTrustHistory,
+      queue.getWorkload,
+    ])
       await admin(endpoint, { params: { agent_id } });
   }
-  if (task_id) await admin(tasks.getTask, { params: { task_id } });
+  if (run_id) await admin(runs.getRun, { params: { run_id } });
+  if (task_id)
+    for (const endpoint of [tasks.getTask, queue.explainTask]) await admin(endpoint, { params: { task_id } });
   if (schedule_id) {
     for (const endpoint of [schedules.getSchedule, schedules.listExecutions])
       await admin(endpoint, { params: { schedule_id } });

@@ -1,3 +1,4 @@
+import { linesOf } from '@muster/shared/client';
 import type { Endpoint } from '@muster/shared/contract/endpoint';
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import { startCoordinator, type TestCoordinator } from '@muster/testing';
@@ -113,7 +114,7 @@ async function send(endpoint: Endpoint, { agent }: World, { path, body, headers 
   if (response.status >= 500) throw new Error(`${response.status} ${await response.text()}`);
   if (!response.ok) return void (await checkProblem(response));
   expect(response.status).toBe(endpoint.status ?? 200);
-  checkAnswer(endpoint, await response.json());
+  checkAnswer(endpoint, endpoint.lines ? linesOf(await response.text()) : await response.json());
 }
 
 /** What changes something, and what takes a query; the audit chain is not verified ten thousand times. */

@@ -55,10 +55,10 @@ test('the history explains the score: each piece of evidence with before and aft
   let score = 0.5;
   for (const { outcome, trust_score_before, trust_score_after, trust_delta, reason } of oldestFirst) {
     expect(trust_score_before).toBeCloseTo(score, 9);
-    expect(trust_delta).toBeCloseTo(trust_score_after - trust_score_before, 9);
-    expect(Math.sign(trust_delta)).toBe(outcome === 'COMPLETED' ? 1 : -1);
+    expect(trust_delta).toBeCloseTo(trust_score_after! - trust_score_before!, 9);
+    expect(Math.sign(trust_delta!)).toBe(outcome === 'COMPLETED' ? 1 : -1);
     expect(reason).toMatch(outcome === 'COMPLETED' ? /completed/ : /it broke/);
-    score = trust_score_after;
+    score = trust_score_after!;
   }
   expect(score).toBeCloseTo(await scoreOf(network, agent), 9);
   // The same by pages.

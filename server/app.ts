@@ -1,5 +1,6 @@
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import { ProblemError } from '@muster/shared/errors';
+import { fenceOf } from '@muster/shared/ids';
 import { Hono } from 'hono';
 import { accessRoutes } from './access/routes.ts';
 import { ownerOfApiKey } from './access/store/api-keys.ts';
@@ -18,6 +19,8 @@ import { StaticFirstRouter } from './platform/http-router.ts';
 import { openApiDocument } from './platform/openapi.ts';
 import type { Owners } from './platform/ownership.ts';
 import { docsHeaders } from './platform/security-headers.ts';
+import { runRoutes } from './runs/routes.ts';
+import { ownerOfRun } from './runs/store/read.ts';
 import { scheduleRoutes } from './schedules/routes.ts';
 import { ownerOfSchedule } from './schedules/store/schedules.ts';
 import { taskRoutes } from './tasks/routes.ts';
@@ -42,6 +45,7 @@ export function createApp({ edge, heads, dispatch, submitter, draining }: AppPar
     ...agentRoutes(dispatch.keys),
     ...trustRoutes,
     ...taskRoutes(submitter),
+    ...runRoutes,
     ...scheduleRoutes,
     ...dispatchRoutes(dispatch),
     ...opsRoutes(dispatch.keys, { draining, openApi: () => openApiDocument(ENDPOINTS) }),
@@ -62,6 +66,7 @@ export const ownersIn = (sql: Sql): Owners => ({
   agent_id: { thing: 'agent', ownerOf: (id) => ownerOfAgent(sql, id) },
   api_key_id: { thing: 'API key', ownerOf: (id) => ownerOfApiKey(sql, id) },
   enrollment_token_id: { thing: 'enrolment token', ownerOf: (id) => ownerOfEnrollmentToken(sql, id) },
+  run_id: { thing: 'run', ownerOf: (id) => ownerOfRun(sql, fenceOf(id)) },
   schedule_id: { thing: 'schedule', ownerOf: (id) => ownerOfSchedule(sql, id) },
   task_id: { thing: 'task', ownerOf: (id) => ownerOfTask(sql, id) },
 });

@@ -10,8 +10,9 @@ import { pruneLoop } from './events/loops.ts';
 import { clusterLoop } from './ops/loops.ts';
 import type { Deps } from './platform/ctx.ts';
 import { createLoop, type Loop } from './platform/loop.ts';
+import { retainLoop } from './runs/loops.ts';
 import { outcomeLoop, tickLoop } from './schedules/tick.ts';
-import { expireLoop, promoteLoop } from './tasks/loops.ts';
+import { expireLoop, forgetOnceLoop, promoteLoop, unblockLoop } from './tasks/loops.ts';
 
 /** What loops look after besides rows. */
 export interface LoopParts {
@@ -36,8 +37,11 @@ export const createLoops = (deps: Deps, { dispatch, apiKeys, revocations, heads,
     pruneTokensLoop(deps),
     promoteLoop(deps),
     expireLoop(deps),
+    unblockLoop(deps),
+    forgetOnceLoop(deps),
     reapLoop(deps),
     tickLoop(deps, dispatch.classes),
     outcomeLoop(deps),
+    retainLoop(deps),
     sweepLoop(deps, dispatch),
   ].map((spec) => createLoop(spec, deps.log));

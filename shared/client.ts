@@ -40,7 +40,7 @@ export function createClient({ url, credential, fetch: send = fetch }: ClientOpt
       ...(options.signal ? { signal: options.signal } : {}),
     });
     if (!response.ok) throw await problemOf(response);
-    return (await response.json()) as ResponseOf<typeof endpoint>;
+    return (endpoint.lines ? linesOf(await response.text()) : await response.json()) as ResponseOf<typeof endpoint>;
   };
 }
 
@@ -53,6 +53,13 @@ function searchOf(query: Record<string, unknown> = {}): string {
   for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
   return search.size ? `?${search}` : '';
 }
+
+/** The documents of an answer that is one a line. */
+export const linesOf = (text: string): unknown[] =>
+  text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
 
 /** What an answer that is not a success means. One without a problem document comes from something in between (a proxy's page): try later. */
 async function problemOf(response: Response): Promise<ProblemError> {

@@ -14,6 +14,11 @@ export const PROBLEMS = {
   'request-timeout': { status: 408, title: 'The request took too long to arrive', retryable: true },
   conflict: { status: 409, title: 'The state does not allow this', retryable: false },
   'stale-lease': { status: 409, title: 'The lease is no longer held', retryable: false },
+  'idempotency-mismatch': {
+    status: 409,
+    title: 'This Idempotency-Key was used for another request',
+    retryable: false,
+  },
   'task-terminal': { status: 409, title: 'The task has already ended', retryable: false },
   'payload-too-large': { status: 413, title: 'The body is too large', retryable: false },
   'uri-too-long': { status: 414, title: 'The URL is too long', retryable: false },

@@ -3,10 +3,16 @@ export type Machine = Record<string, Record<string, readonly string[]>>;
 
 /**
  * A task. It is never written on its normal path: the state is read off where its rows are.
- * PENDING: a row in `ready` or `delayed`; ASSIGNED, RUNNING: a row in `leases`; the others: the final run, or `closed_status`.
+ * BLOCKED: a row in `blocked`; PENDING: a row in `ready` or `delayed`; ASSIGNED, RUNNING: a row in `leases`; the others: the final run, or `closed_status`.
  */
 export const TASK = {
-  PENDING: { claim: ['ASSIGNED'], cancel: ['CANCELLED'], expire: ['EXPIRED'] },
+  BLOCKED: {
+    unblock: ['PENDING'],
+    cancel: ['CANCELLED'],
+    expire: ['EXPIRED', 'TIMED_OUT'],
+    dependency_failed: ['FAILED', 'SKIPPED'],
+  },
+  PENDING: { claim: ['ASSIGNED'], cancel: ['CANCELLED'], expire: ['EXPIRED', 'TIMED_OUT'] },
   ASSIGNED: {
     start: ['RUNNING'],
     complete: ['COMPLETED'],
@@ -27,6 +33,7 @@ export const TASK = {
   TIMED_OUT: { retry: ['PENDING'] },
   CANCELLED: { retry: ['PENDING'] },
   EXPIRED: { retry: ['PENDING'] },
+  SKIPPED: {},
 } as const satisfies Machine;
 
 /** One attempt of a task by one agent. `start` may be left out. */

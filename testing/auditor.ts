@@ -1,5 +1,8 @@
 import type { Sql } from 'postgres';
 
+/** Whether runs have been deleted: what counts them counts no more than there were. */
+const DELETED = `exists (select from events where kind = 'run.deleted')`;
+
 /** What must hold between the rows of the network whenever nothing is under way: name -> the rows that contradict it. */
 const INVARIANTS: Record<string, string> = {
   'slots_used counts the leases of the agent': `
@@ -10,7 +13,8 @@ const INVARIANTS: Record<string, string> = {
     where a.agent_id is null or t.task_id is null`,
   'a task that has not ended is in one place, one that has in none': `
     with places as (
-      select task_id, replica, 'ready' as place from ready union all select task_id, replica, 'delayed' from delayed
+      select task_id, replica, 'ready' as place from ready union all select task_id, replica, 'delayed' from delayed union all select task_id, 0, 'blocked' from blocked
+      union all select task_id, 0, 'gated' from gated
       union all select task_id, replica, 'leases' from leases where cancel_requested_at is null)
     select coalesce(t.task_id, p.task_id) as task_id, t.closed_status, array_agg(p.place) as places from tasks t full join places p using (task_id)
     group by t.task_id, p.task_id, t.closed_status
@@ -19,6 +23,19 @@ const INVARIANTS: Record<string, string> = {
   'what waits, waits with the class and the rank of its task': `
     select q.task_id from (select task_id, class_id, rank from ready union all select task_id, class_id, rank from delayed) q
     join tasks t using (task_id) where (q.class_id, q.rank) is distinct from (t.class_id, t.rank)`,
+  'a task that waits for others is blocked, and counts them': `
+    select b.task_id, b.open, count(d.needs_task_id) as edges from blocked b full join dependencies d using (task_id)
+    group by b.task_id, b.open having b.open is distinct from count(d.needs_task_id)`,
+  'a concurrency key counts those under way, and no more than it may': `
+    select l.owner, l.concurrency_key, l.held, l.max, count(u.task_id) as under_way from concurrency_limits l left join (
+      select t.owner, t.concurrency_key, t.task_id from tasks t
+      join (select task_id from ready union all select task_id from delayed union all select task_id from leases) p using (task_id)
+    ) u using (owner, concurrency_key) group by 1, 2, 3, 4 having l.held <> count(u.task_id) or l.held > l.max`,
+  'a unique key is of an open task that has it': `
+    select k.unique_key, k.task_id from unique_keys k left join task_state s using (task_id)
+    where s.unique_key is distinct from k.unique_key or s.status in ('COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED', 'SKIPPED')
+    union all select s.unique_key, s.task_id from task_state s left join unique_keys k using (task_id)
+    where s.unique_key is not null and k.task_id is null and s.status in ('BLOCKED', 'PENDING', 'ASSIGNED', 'RUNNING')`,
   'a run to be stopped is of a cancelled task': `
     select l.fence, t.closed_status from leases l join tasks t using (task_id)
     where l.cancel_requested_at is not null and t.closed_status is distinct from 'CANCELLED'`,
@@ -35,23 +52,26 @@ const INVARIANTS: Record<string, string> = {
       select t.task_id, array_agg(r.attempt order by r.fence) as attempts from tasks t
       join (select task_id, fence, attempt from runs union all select task_id, fence, attempt from leases) r
         on r.task_id = t.task_id and r.fence > t.reset_fence group by t.task_id
-    ) a where attempts <> array(select generate_series(1, cardinality(attempts)))`,
+    ) a where attempts <> array(select generate_series(1, cardinality(attempts))) and not ${DELETED}`,
   'trust counts the runs that were folded': `
     select agent_id, capability, t.fold_seq, r.n from trust t full join (
       select agent_id, capability, count(fold_seq) as n, count(fold_seq) filter (where status = 'COMPLETED') as completed, count(fold_seq) filter (where status = 'FAILED') as failed,
         count(fold_seq) filter (where status = 'TIMED_OUT') as timed_out, count(fold_seq) filter (where status = 'LOST') as lost
       from runs where fold_seq is not null group by 1, 2
     ) r using (agent_id, capability)
-    where (t.fold_seq, t.completed, t.failed, t.timed_out, t.lost) is distinct from (r.n, r.completed, r.failed, r.timed_out, r.lost)`,
+    where case when ${DELETED} then r.n > coalesce(t.fold_seq, 0)
+      else (t.fold_seq, t.completed, t.failed, t.timed_out, t.lost) is distinct from (r.n, r.completed, r.failed, r.timed_out, r.lost) end`,
   'fold_seq counts from one': `
     select * from (select agent_id, capability, array_agg(fold_seq order by fold_seq) as seqs from runs where fold_seq is not null group by 1, 2) f
-    where seqs <> array(select generate_series(1::bigint, cardinality(seqs)))`,
+    where seqs <> array(select generate_series(1::bigint, cardinality(seqs))) and not ${DELETED}`,
   'a run is told when it begins and when it ends, once': `
     with told as (select fence, kind, count(*) as n from events e, unnest(e.fences) as fence group by 1, 2),
     lived as (select fence, true as ended from runs union all select fence, false from leases)
     select fence, a.n as assigned, f.n as finished from lived
     full join (select * from told where kind = 'run.assigned') a using (fence) full join (select * from told where kind = 'run.finished') f using (fence)
-    where ended is null or a.n is distinct from 1 or f.n is distinct from case when ended then 1 end`,
+    full join (select * from told where kind = 'run.deleted') d using (fence)
+    where (ended is null) is distinct from (d.n is not null) or d.n > 1
+      or a.n is distinct from 1 or f.n is distinct from case when ended or d.n is not null then 1 end`,
   'a task is told when it comes to be, once': `
     select t.task_id, count(e) as events from tasks t left join (
       select unnest(subject_ids) as task_id, kind as e from events where kind = 'task.created'

@@ -1,6 +1,6 @@
 import { beatCoordinator } from '@muster/server/ops/store';
 import { type Database, openDatabase, type Sql } from '@muster/server/platform/database';
-import { insertClass } from '@muster/server/tasks/store/classes';
+import { ensureClass } from '@muster/server/tasks/store/classes';
 import { insertTasks, type NewTask } from '@muster/server/tasks/store/submit';
 import { newId } from '@muster/shared/ids';
 import { auditRows } from './auditor.ts';
@@ -83,7 +83,11 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
     },
     classOf(capability, owner = 'admin') {
       const key = `${owner}\n${capability}`;
-      const known = classes.get(key) ?? insertClass(sql, owner, capability).then((it) => it.class_id);
+      const known =
+        classes.get(key) ??
+        ensureClass(sql, { owner, capability, labels_required: {}, labels_preferred: {} }, '').then(
+          (it) => it.class_id,
+        );
       classes.set(key, known);
       return known;
     },
@@ -148,8 +152,19 @@ const newTask = (seed: Partial<NewTask> & { class_id: number }): NewTask => ({
   timeout_seconds: 300,
   max_retries: 3,
   retry_policy: 'exponential',
+  retry_base_ms: 1_000,
+  retry_cap_ms: 300_000,
+  retry_jitter: true,
+  non_retryable: [],
+  task_timeout_seconds: null,
   tags: [],
   metadata: '{}',
+  unique_key: null,
+  concurrency_key: null,
+  depends_on: [],
+  on_dependency_failure: null,
+  idempotency_key: null,
+  request_hash: null,
   schedule_id: null,
   traceparent: null,
   run_at: null,

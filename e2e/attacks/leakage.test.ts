@@ -5,7 +5,7 @@ import type { Endpoint } from '@muster/shared/contract/endpoint';
 import { createEnrollmentToken, listEnrollmentTokens } from '@muster/shared/contract/enrollment';
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import { cancelTask, createTask } from '@muster/shared/contract/tasks';
-import { newId } from '@muster/shared/ids';
+import { newId, runIdOf } from '@muster/shared/ids';
 import { eventually, startCoordinator } from '@muster/testing';
 import postgres from 'postgres';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -122,12 +122,13 @@ describe('what is not there and what is not yours look the same', () => {
   const named = (path: string): string => {
     if (path.includes('{agent_id}')) return stage.agent.agentId;
     if (path.includes('{task_id}')) return stage.task_id;
+    if (path.includes('{run_id}')) return stage.run.run_id;
     if (path.includes('{schedule_id}')) return stage.schedule_id;
     if (path.includes('{api_key_id}')) return stage.owner.api_key_id;
     if (path.includes('{enrollment_token_id}')) return stage.enrollment_token_id;
     throw new Error(`nothing to name in ${path}`);
   };
-  const missing = (id: string) => newId(id.split('_')[0] as 'task');
+  const missing = (id: string) => (id.startsWith('run_') ? runIdOf(1_000_000_007) : newId(id.split('_')[0] as 'task'));
   const look = async ({ method, path, body }: Endpoint, id: string): Promise<Answer & { ms: number }> => {
     const since = performance.now();
     const answer = await forge(stage, {

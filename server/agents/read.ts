@@ -1,8 +1,9 @@
 import type * as contract from '@muster/shared/contract/agents';
 import type { InputOf } from '@muster/shared/contract/endpoint';
-import { notFound, ProblemError } from '@muster/shared/errors';
+import { notFound } from '@muster/shared/errors';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
+import { pairIn } from '../platform/pair.ts';
 import { type AgentRow, listAgents as listRows } from './store/read.ts';
 
 const showAgent = (row: AgentRow) => ({
@@ -48,7 +49,7 @@ export async function searchAgents(
     ...filter,
     owner: shownOwner(ctx),
     name: q,
-    label: label === undefined ? undefined : labelOf(label),
+    label: pairIn('label', label),
     sort_by,
     after,
     limit: limit + 1,
@@ -57,11 +58,3 @@ export async function searchAgents(
 }
 
 const isScore = (text: string) => Number.isFinite(Number(text)) && String(Number(text)) === text;
-
-function labelOf(text: string): { key: string; value: string } {
-  const at = text.indexOf('=');
-  if (at > 0) return { key: text.slice(0, at), value: text.slice(at + 1) };
-  throw new ProblemError('validation-failed', `#/query/label ${JSON.stringify(text)} is not key=value`, {
-    errors: [{ pointer: '#/query/label', detail: 'is not key=value' }],
-  });
-}

@@ -30,12 +30,22 @@ export interface Dispatch {
 
 export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys, proofs: Proofs): Dispatch {
   const claim = createClaimer(deps);
+  const roster = createRoster(deps, classes);
   const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
       (await claim({ agent_id, boot_id, want: slots, classIds })) ?? { runs: [], able: false },
+    (agentId, classId) => roster.preference(agentId, classId),
   );
-  const roster = createRoster(deps, classes);
   classes.onNew((it) => parking.admit(it.class_id, (agentId) => roster.matches(agentId, it)));
+  classes.onPauses((paused, resumed) => {
+    for (const id of paused) parking.dismiss(id);
+    for (const id of resumed) {
+      const it = classes.find(id);
+      if (it) parking.admit(id, (agentId) => roster.matches(agentId, it));
+    }
+    parking.wake(resumed);
+  });
+  deps.notifier.on('paused', () => void classes.refresh().catch(() => {}));
   deps.notifier.on('ready', (classIds) => parking.wake(classIds));
   deps.notifier.on('cancelled', (run) => parking.cancel(run));
   deps.notifier.on('changed', (agentId) => {

@@ -1,5 +1,22 @@
 import { expect, test } from 'vitest';
-import { mismatch } from './match.ts';
+import type { TaskClass } from '../tasks/store/classes.ts';
+import { type Candidate, mismatch, preference } from './match.ts';
+
+const agent = (it: Partial<Candidate>): Candidate => ({
+  owner: 'o',
+  serves: 'all',
+  capabilities: ['echo'],
+  labels: {},
+  ...it,
+});
+const task = (it: Partial<TaskClass>): TaskClass => ({
+  class_id: 1,
+  owner: 'x',
+  capability: 'echo',
+  labels_required: {},
+  labels_preferred: {},
+  ...it,
+});
 
 test.each([
   ['the very capability', ['echo'], 'echo', undefined],
@@ -12,7 +29,7 @@ test.each([
   ['not part of a version', ['echo:v21'], 'echo:v2', 'cannot do echo:v2'],
   ['nothing', [], 'echo', 'cannot do echo'],
 ])('%s', (_, capabilities, capability, expected) => {
-  expect(mismatch({ owner: 'o', serves: 'all', capabilities }, { class_id: 1, owner: 'x', capability })).toBe(expected);
+  expect(mismatch(agent({ capabilities }), task({ capability }))).toBe(expected);
 });
 
 test.each([
@@ -20,7 +37,22 @@ test.each([
   ['owner', 'me', 'me', undefined],
   ['owner', 'me', 'you', 'serves only tasks of me, not of you'],
 ])('an agent that serves %s, of %s, for a task of %s', (serves, owner, other, expected) => {
-  expect(mismatch({ owner, serves, capabilities: ['echo'] }, { class_id: 1, owner: other, capability: 'echo' })).toBe(
-    expected,
+  expect(mismatch(agent({ owner, serves }), task({ owner: other }))).toBe(expected);
+});
+
+test('an agent must have every label that is required, with its value', () => {
+  const labels_required = { zone: 'a', gpu: 'yes' };
+  expect(mismatch(agent({ labels: { zone: 'a', gpu: 'yes', more: '1' } }), task({ labels_required }))).toBeUndefined();
+  expect(mismatch(agent({ labels: { zone: 'a', gpu: 'no' } }), task({ labels_required }))).toBe(
+    'has not the label gpu=yes',
   );
+  expect(mismatch(agent({}), task({ labels_required }))).toBe('has not the label zone=a');
+});
+
+test('wishes are counted where there are any', () => {
+  expect(preference(agent({ labels: { zone: 'a' } }), task({}))).toBeUndefined();
+  const wishes = task({ labels_preferred: { zone: 'a', gpu: 'yes' } });
+  expect(preference(agent({ labels: { zone: 'a', gpu: 'yes' } }), wishes)).toBe(2);
+  expect(preference(agent({ labels: { zone: 'a' } }), wishes)).toBe(1);
+  expect(preference(agent({}), wishes)).toBe(0);
 });

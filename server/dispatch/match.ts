@@ -6,6 +6,7 @@ export interface Candidate {
   owner: string;
   serves: string;
   capabilities: readonly string[];
+  labels: Readonly<Record<string, string>>;
 }
 
 /** Why an agent may not run the tasks of a class; undefined where it may. The one matching function of the house. */
@@ -13,5 +14,12 @@ export function mismatch(agent: Candidate, task: TaskClass): string | undefined 
   if (agent.serves !== 'all' && agent.owner !== task.owner)
     return `serves only tasks of ${agent.owner}, not of ${task.owner}`;
   if (!agent.capabilities.some((has) => meets(has, task.capability))) return `cannot do ${task.capability}`;
-  return undefined;
+  const other = Object.entries(task.labels_required).find(([name, value]) => agent.labels[name] !== value);
+  return other && `has not the label ${other.join('=')}`;
+}
+
+/** How many of the labels that tasks of a class would like an agent has; undefined where they have no wishes. */
+export function preference(agent: Pick<Candidate, 'labels'>, task: TaskClass): number | undefined {
+  const wishes = Object.entries(task.labels_preferred);
+  return wishes.length === 0 ? undefined : wishes.filter(([name, value]) => agent.labels[name] === value).length;
 }

@@ -49,6 +49,22 @@ describe('parked polls', () => {
     expect(parking.awaited()).toEqual([1, 2]);
   });
 
+  test('are not given a class that was paused, until it is resumed', async () => {
+    park('a', { classIds: [1, 2] });
+    parking.dismiss(1);
+    parking.dismiss(1);
+    parking.wake([1]);
+    await turn();
+    expect(claims).toEqual([]);
+    expect(parking.awaited()).toEqual([2]);
+    expect(parking.handOff([1])).toEqual([undefined]);
+    parking.wake([2]);
+    expect(claims).toMatchObject([{ agent_id: 'a', classIds: [2] }]);
+    await turn();
+    parking.admit(1, () => true);
+    expect(parking.handOff([1])[0]).toMatchObject({ agent_id: 'a' });
+  });
+
   test('are answered when every hand-off on its way is', async () => {
     const poll = park('a', { slots: 2 });
     const [one, two] = parking.handOff([1, 1]);

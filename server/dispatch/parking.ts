@@ -36,6 +36,10 @@ interface Parked extends Waiting {
 /** How many parked polls one piece of news wakes at first; more are woken while claims find work. */
 const WAKE_AT_ONCE = 16;
 
+function* inTurn(tiers: readonly Iterable<Parked>[]): Generator<Parked> {
+  for (const tier of tiers) yield* tier;
+}
+
 const free = (poll: Parked) => (poll.ended || poll.claiming ? 0 : poll.slots - poll.runs.length - poll.reserved);
 
 /**
@@ -50,11 +54,17 @@ export class Parking {
   /** The same for what was told to each agent alone. */
   private readonly newsFor = new Map<string, number>();
   private readonly claim: (poll: Waiting) => Promise<Claimed>;
+  private readonly preference: (agentId: string, classId: number) => number | undefined;
   private told = 0;
   private closed = false;
 
-  constructor(claim: (poll: Waiting) => Promise<Claimed>) {
+  /** `preference`: how well an agent suits the wishes of a class, undefined where it has none. */
+  constructor(
+    claim: (poll: Waiting) => Promise<Claimed>,
+    preference: (agentId: string, classId: number) => number | undefined = () => undefined,
+  ) {
     this.claim = claim;
+    this.preference = preference;
   }
 
   get size(): number {
@@ -144,6 +154,12 @@ export class Parking {
     }
   }
 
+  /** A class is paused: nobody waits for it. */
+  dismiss(classId: number): void {
+    for (const poll of this.byClass.get(classId) ?? []) poll.classIds.splice(poll.classIds.indexOf(classId), 1);
+    this.byClass.delete(classId);
+  }
+
   /** The classes parked polls wait for. */
   awaited(): number[] {
     return [...this.byClass.keys()];
@@ -184,12 +200,25 @@ export class Parking {
 
   private nextInTurn(classId: number, turns: Map<number, Iterator<Parked>>): Parked | undefined {
     for (let rounds = 0; rounds < 2; rounds += 1) {
-      const turn = turns.get(classId) ?? (this.byClass.get(classId) ?? new Set<Parked>()).values();
+      const turn = turns.get(classId) ?? inTurn(this.tiers(classId));
       turns.set(classId, turn);
       for (let it = turn.next(); !it.done; it = turn.next()) if (free(it.value) > 0) return it.value;
       turns.delete(classId);
     }
     return undefined;
+  }
+
+  /** The polls that wait for a class, first come first served; where its tasks have wishes, by how well they suit them. */
+  private tiers(classId: number): readonly Iterable<Parked>[] {
+    const waiting = this.byClass.get(classId) ?? new Set();
+    const [first] = waiting;
+    if (!first || this.preference(first.agent_id, classId) === undefined) return [waiting];
+    const tiers = new Map<number, Parked[]>();
+    for (const poll of waiting) {
+      const suits = this.preference(poll.agent_id, classId) ?? 0;
+      tiers.set(suits, [...(tiers.get(suits) ?? []), poll]);
+    }
+    return [...tiers].sort(([a], [b]) => b - a).map(([, polls]) => polls);
   }
 
   private offerTo(poll: Parked): Offer {
@@ -212,9 +241,13 @@ export class Parking {
 
   private async wakeClass(classId: number): Promise<void> {
     for (let found = true; found; ) {
-      const woken = [...(this.byClass.get(classId) ?? [])].filter((poll) => free(poll) > 0).slice(0, WAKE_AT_ONCE);
-      // Polls that cannot be given anything have left by now: those behind them get their turn.
-      found = (await Promise.all(woken.map((poll) => this.claimFor(poll)))).some(Boolean);
+      found = false;
+      for (const tier of this.tiers(classId)) {
+        const woken = [...tier].filter((poll) => free(poll) > 0).slice(0, WAKE_AT_ONCE);
+        // Polls that cannot be given anything have left by now: those behind them get their turn.
+        found = (await Promise.all(woken.map((poll) => this.claimFor(poll)))).some(Boolean);
+        if (found) break;
+      }
     }
   }
 

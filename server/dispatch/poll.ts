@@ -105,7 +105,7 @@ function answer(
 }
 
 /** A run as JSON. Its input is text from the submitter, through Postgres, to the agent: never parsed on the way. */
-function runText({ input_data, traceparent, ...run }: ClaimedRun): string {
+function runText({ input_data, checkpoint, traceparent, ...run }: ClaimedRun): string {
   const { fence, task_id, task_type, capability_required, attempt, timeout_seconds } = run;
   const head = JSON.stringify({
     run_id: runIdOf(fence),
@@ -117,5 +117,6 @@ function runText({ input_data, traceparent, ...run }: ClaimedRun): string {
     timeout_seconds,
     ...(traceparent ? { traceparent } : {}),
   });
-  return `${head.slice(0, -1)},"input_data":${input_data}}`;
+  const kept = checkpoint ? `,"checkpoint":${checkpoint}` : '';
+  return `${head.slice(0, -1)},"input_data":${input_data}${kept}}`;
 }

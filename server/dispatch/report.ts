@@ -4,6 +4,7 @@ import { fenceOf } from '@muster/shared/ids';
 import type { Outcome, TaskStatus } from '@muster/shared/lifecycle';
 import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
+import { unblock } from '../tasks/unblock.ts';
 import { type AppliedResult, applyResults, findEndedRuns, findTaskStatus, type NewResult } from './store/results.ts';
 
 /** What became of a reported result. `code` says why it was not applied; a replay of what was applied before has none. */
@@ -40,6 +41,8 @@ export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>):
         'ready',
         applied.filter((it) => it.next === 'ready').map((it) => it.class_id),
       );
+      // At once; the loop does so in any case.
+      if (applied.some((it) => it.awaited)) void unblock({ db, notifier }).catch(() => {});
       return verdicts(results, distinct, new Map(applied.map((it) => [keyOf(it), it])));
     },
     { maxItems: BATCH_BYTES, weight },

@@ -3,7 +3,7 @@ import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
 import type { TaskClass } from '../tasks/store/classes.ts';
-import { mismatch } from './match.ts';
+import { mismatch, preference } from './match.ts';
 
 /** How long what an agent can do is believed without asking again, in milliseconds. */
 const BELIEF_MS = 2_000;
@@ -16,12 +16,14 @@ export interface Roster {
   knownClassesOf(agentId: string): readonly number[] | undefined;
   /** Whether an agent whose poll waits may be given tasks of a class, as far as is known here. */
   matches(agentId: string, task: TaskClass): boolean;
+  /** How well an agent suits the wishes of a class, as far as is known here; undefined where there are none. */
+  preference(agentId: string, classId: number): number | undefined;
   forget(agentId: string): void;
 }
 
 export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster {
   const known = new Map<string, { row: CandidateRow; until: number }>();
-  const memo = new Map<string, { size: number; ids: number[] }>();
+  const memo = new Map<string, { of: readonly TaskClass[]; ids: number[] }>();
   /** How often each agent was forgotten: what was asked about it before is not believed. */
   const forgotten = new Map<string, number>();
   const load = createBatcher(async (ids: string[]) => {
@@ -29,15 +31,15 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
     return ids.map((id) => rows.get(id));
   });
 
-  // Agents that can do the same share one list, made again only when a class came up.
+  // Agents that can do the same share one list, made again only when a class came up or was paused.
   const matching = (row: CandidateRow): readonly number[] => {
-    const key = JSON.stringify([row.owner, row.serves, row.capabilities]);
-    const all = classes.all();
+    const key = JSON.stringify([row.owner, row.serves, row.capabilities, row.labels]);
+    const open = classes.open();
     const found = memo.get(key);
-    if (found?.size === all.length) return found.ids;
-    const ids = all.filter((it) => mismatch(row, it) === undefined).map((it) => it.class_id);
+    if (found?.of === open) return found.ids;
+    const ids = open.filter((it) => mismatch(row, it) === undefined).map((it) => it.class_id);
     if (memo.size > 10_000) memo.clear();
-    memo.set(key, { size: all.length, ids });
+    memo.set(key, { of: open, ids });
     return ids;
   };
   return {
@@ -58,7 +60,11 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
     },
     matches(agentId, task) {
       const belief = known.get(agentId);
-      return belief !== undefined && mismatch(belief.row, task) === undefined;
+      return belief !== undefined && !classes.isPaused(task) && mismatch(belief.row, task) === undefined;
+    },
+    preference(agentId, classId) {
+      const [belief, task] = [known.get(agentId), classes.find(classId)];
+      return belief && task && preference(belief.row, task);
     },
     forget(agentId) {
       known.delete(agentId);

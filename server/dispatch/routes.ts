@@ -1,13 +1,18 @@
 import * as agents from '@muster/shared/contract/agents';
 import * as contract from '@muster/shared/contract/dispatch';
+import * as queue from '@muster/shared/contract/queue';
 import { type Route, route } from '../platform/endpoint.ts';
+import { pauseCapability, resumeCapability } from '../tasks/pause.ts';
 import { deleteAgent, leave } from './depart.ts';
 import type { Dispatch } from './dispatch.ts';
+import { explainTask } from './explain.ts';
 import { heartbeat } from './heartbeat.ts';
 import { poll } from './poll.ts';
+import { getQueueStats } from './queue-stats.ts';
 import { createAccessToken, registerAgent } from './register.ts';
 import { rotateAgentKey } from './rotate-key.ts';
 import { progressRun, resultOfRun, startRun } from './runs.ts';
+import { getWorkload } from './workload.ts';
 
 export const dispatchRoutes = (dispatch: Dispatch): Route[] => [
   route(agents.registerAgent, (ctx, input) =>
@@ -21,5 +26,10 @@ export const dispatchRoutes = (dispatch: Dispatch): Route[] => [
   route(contract.leave, leave),
   route(contract.startRun, (ctx, input) => startRun(ctx, dispatch, input)),
   route(contract.progressRun, (ctx, input) => progressRun(ctx, dispatch, input)),
+  route(queue.getQueueStats, getQueueStats),
+  route(queue.getWorkload, (ctx, { params }) => getWorkload(ctx, dispatch.classes, params.agent_id)),
+  route(queue.explainTask, (ctx, { params }) => explainTask(ctx, dispatch.classes, params.task_id)),
+  route(queue.pauseCapability, (ctx, { params }) => pauseCapability(ctx, dispatch.classes, params.capability)),
+  route(queue.resumeCapability, (ctx, { params }) => resumeCapability(ctx, dispatch.classes, params.capability)),
   route(contract.reportResult, (ctx, input) => resultOfRun(ctx, dispatch, input)),
 ];

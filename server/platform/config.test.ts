@@ -29,6 +29,7 @@ describe('settings', () => {
       publicUrl: undefined,
       behindProxy: false,
       requireDpop: false,
+      retentionDays: 30,
       logLevel: 'info',
     };
     expect(parseConfig({})).toEqual(it);
@@ -45,6 +46,8 @@ describe('settings', () => {
     ['MUSTER_PORT', '70000', /"70000".*0 \(any free port\) to 65535/],
     ['MUSTER_PORT', '80.5', /"80.5".*whole number/],
     ['MUSTER_PORT', 'http', /"http".*whole number/],
+    ['MUSTER_RETENTION_DAYS', '-1', /"-1".*for how many days/],
+    ['MUSTER_RETENTION_DAYS', '1.5', /"1.5".*a whole number; 0 keeps/],
     ['MUSTER_LOG_LEVEL', 'loud', /"loud".*one of trace, debug, info, warn, error, fatal, silent/],
     ['MUSTER_TLS_CERT', '/none.pem', /go together/],
     ['MUSTER_BEHIND_PROXY', 'yes', /"yes".*true or false: whether a proxy/],

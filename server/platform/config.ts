@@ -41,6 +41,9 @@ export const SETTINGS = z
     ).describe('the http(s) URL callers know the coordinator by, without a path, a query or a user'),
     MUSTER_BEHIND_PROXY: yesOrNo('a proxy in front terminates TLS and sets X-Forwarded-For'),
     MUSTER_REQUIRE_DPOP: yesOrNo('agents must prove that they hold their key on every request (RFC 9449)'),
+    MUSTER_RETENTION_DAYS: setting(z.coerce.number().int().min(0).max(36_500).default(30)).describe(
+      'for how many days tasks that have ended are kept with their runs, a whole number; 0 keeps them for ever',
+    ),
     MUSTER_LOG_LEVEL: setting(z.enum(LOG_LEVELS).default('info')).describe(`one of ${LOG_LEVELS.join(', ')}`),
   })
   .refine((env) => !env.MUSTER_TLS_CERT === !env.MUSTER_TLS_KEY, {
@@ -63,6 +66,8 @@ export interface Config {
   publicUrl: string | undefined;
   behindProxy: boolean;
   requireDpop: boolean;
+  /** How long what has ended is kept; 0: for ever. */
+  retentionDays: number;
   logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -93,6 +98,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     publicUrl: it.MUSTER_PUBLIC_URL && new URL(it.MUSTER_PUBLIC_URL).origin,
     behindProxy: it.MUSTER_BEHIND_PROXY,
     requireDpop: it.MUSTER_REQUIRE_DPOP,
+    retentionDays: it.MUSTER_RETENTION_DAYS,
     logLevel: it.MUSTER_LOG_LEVEL,
   };
 }

@@ -24,6 +24,8 @@ export interface Ctx extends Deps {
   address: string | undefined;
   /** The DPoP header: what an agent proves its key by when it buys a token. */
   proof: string | undefined;
+  /** Of a request that is to count once, however often it is sent. */
+  idempotencyKey: string | undefined;
   traceparent: string | undefined;
   /** Ends when the caller hangs up. */
   signal: AbortSignal;

@@ -11,6 +11,7 @@ import { readJson } from './body.ts';
 import type { Ctx, Deps } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
 import { invalid, toProblem } from './errors.ts';
+import { JsonLines } from './json-lines.ts';
 import { type Owners, refuseForeign } from './ownership.ts';
 import { type RateLimit, RateLimited, rateLimitHeaders } from './rate-limit.ts';
 
@@ -26,7 +27,7 @@ export class JsonText {
 export type Verb<E extends Endpoint> = (
   ctx: Ctx,
   input: InputOf<E>,
-) => Promise<ResponseOf<E> | JsonText> | ResponseOf<E> | JsonText;
+) => Promise<ResponseOf<E> | JsonText | JsonLines> | ResponseOf<E> | JsonText | JsonLines;
 
 /** An endpoint and what it does. */
 export interface Route {
@@ -67,6 +68,7 @@ class Asked implements Ctx {
   readonly requestId: string;
   readonly address: string | undefined;
   readonly proof: string | undefined;
+  readonly idempotencyKey: string | undefined;
   readonly traceparent: string | undefined;
   readonly #request: Request;
 
@@ -81,6 +83,7 @@ class Asked implements Ctx {
     this.requestId = requestId;
     this.address = address;
     this.proof = headerOf(c, 'dpop');
+    this.idempotencyKey = headerOf(c, 'idempotency-key');
     this.traceparent = headerOf(c, 'traceparent');
     this.#request = c.req.raw;
   }
@@ -132,6 +135,7 @@ export function bind(app: Hono<Env>, edge: Edge, { endpoint, verb }: Route): voi
       );
       // A poll waits by itself, for as long as it was asked to.
       const answer = await (endpoint.waits ? work : withDeadline(work));
+      if (answer instanceof JsonLines) return answer.toResponse(status, headers, c.env.incoming.socket);
       return new Response(answer instanceof JsonText ? answer.text : JSON.stringify(answer), { status, headers });
     } catch (error) {
       return problemResponse(error, requestId, edge.deps, headers);

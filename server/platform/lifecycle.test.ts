@@ -29,12 +29,19 @@ describe('the machines', () => {
   );
 
   test('what is allowed from where', () => {
-    expect(statesAllowing(TASK, 'cancel')).toEqual(['PENDING', 'ASSIGNED', 'RUNNING']);
+    expect(statesAllowing(TASK, 'cancel')).toEqual(['BLOCKED', 'PENDING', 'ASSIGNED', 'RUNNING']);
     expect(statesAllowing(TASK, 'retry')).toEqual(['FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED']);
     expect(statesAllowing(AGENT_MODE, 'revoke')).toEqual(['OPEN', 'CORDONED', 'DRAINING']);
     expect(statesAllowing(SCHEDULE, 'delete')).toEqual(['ACTIVE', 'PAUSED', 'ENDED']);
     expect(statesAllowing(SCHEDULE, 'nothing')).toEqual([]);
-    expect(states(TASK).filter(isTerminal)).toEqual(['COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED']);
+    expect(states(TASK).filter(isTerminal)).toEqual([
+      'COMPLETED',
+      'FAILED',
+      'TIMED_OUT',
+      'CANCELLED',
+      'EXPIRED',
+      'SKIPPED',
+    ]);
     expect(OUTCOMES).toEqual(ended(RUN).filter((state) => state !== 'LOST'));
   });
 });
@@ -50,7 +57,7 @@ describe('the CHECK constraints', () => {
     ['agents_mode', states(AGENT_MODE)],
     ['schedules_status', states(SCHEDULE)],
     ['runs_status', ended(RUN)],
-    ['tasks_closed_status', ['CANCELLED', 'EXPIRED']],
+    ['tasks_closed_status', ['CANCELLED', 'EXPIRED', 'TIMED_OUT', 'FAILED', 'SKIPPED']],
   ])('%s allows what the machine has', async (name, allowed) => {
     const [row] = await it.sql<
       { text: string }[]

@@ -64,7 +64,11 @@ function byPathAndMethod([, a]: [string, Endpoint], [, b]: [string, Endpoint]): 
 }
 
 function operationOf(name: string, endpoint: Endpoint): Json {
-  const parameters = [...parametersOf('path', endpoint.params), ...parametersOf('query', endpoint.query)];
+  const parameters = [
+    ...parametersOf('path', endpoint.params),
+    ...parametersOf('query', endpoint.query),
+    ...(endpoint.idempotent ? [IDEMPOTENCY_KEY] : []),
+  ];
   return {
     operationId: name,
     tags: [endpoint.tag],
@@ -84,7 +88,9 @@ function operationOf(name: string, endpoint: Endpoint): Json {
     responses: {
       [endpoint.status ?? 200]: {
         description: 'Success',
-        content: { 'application/json': { schema: jsonSchema(endpoint.response, 'output') } },
+        content: endpoint.lines
+          ? { 'application/x-ndjson': { schema: jsonSchema(endpoint.response, 'output').items } }
+          : { 'application/json': { schema: jsonSchema(endpoint.response, 'output') } },
       },
       ...Object.fromEntries(
         byStatus(problemCodesOf(endpoint)).map(([status, codes]) => [status, { $ref: responseRef(codes) }]),
@@ -175,6 +181,14 @@ const PROBLEM = {
     },
     request_id: { type: 'string' },
   },
+};
+
+const IDEMPOTENCY_KEY = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  required: false,
+  description: 'Makes the same request, sent again within a day, count once: it gets the same answer',
+  schema: { type: 'string', minLength: 1, maxLength: 255 },
 };
 
 const SECURITY_SCHEMES = {

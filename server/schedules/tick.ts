@@ -43,7 +43,7 @@ async function firingOf(due: store.DueSchedule, classes: Classes): Promise<store
     version: due.version,
     scheduled_at: due.next_run_at,
     following: nextRun(due.cron_expression, due.timezone, followingFrom(due)),
-    class_id: await classes.idOf(due.owner, due.capability_required),
+    class_id: await classes.idOf({ owner: due.owner, capability: due.capability_required }),
     execution_id: newId('exec'),
     task_id: newId('task'),
   };

@@ -23,8 +23,17 @@ export const fence_seq = pgSequence('fence_seq', { cache: 1 });
 /** The distinct requirements of tasks. Matching decides agent x class; claims take the heads of each class. */
 export const classes = pgTable(
   'classes',
-  { class_id: bigserial({ mode: 'number' }).primaryKey(), owner: text().notNull(), capability: text().notNull() },
-  (t) => [uniqueIndex('classes_requirements').on(t.owner, t.capability)],
+  {
+    class_id: bigserial({ mode: 'number' }).primaryKey(),
+    owner: text().notNull(),
+    capability: text().notNull(),
+    /** What an agent's labels must be, and what they should be where such an agent waits. */
+    labels_required: jsonb().notNull().default({}),
+    labels_preferred: jsonb().notNull().default({}),
+    /** A hash of both, for they may be longer than an index takes; empty where there are none. */
+    labels_hash: text().notNull().default(''),
+  },
+  (t) => [uniqueIndex('classes_requirements').on(t.owner, t.capability, t.labels_hash)],
 );
 
 /** What was asked for. Not written on the normal path: a task's status is read off `ready`, `delayed`, `leases` and `runs`. */
@@ -44,8 +53,23 @@ export const tasks = pgTable(
     timeout_seconds: integer().notNull(),
     max_retries: smallint().notNull(),
     retry_policy: text().notNull(),
+    retry_base_ms: integer().notNull().default(1_000),
+    retry_cap_ms: integer().notNull().default(300_000),
+    retry_jitter: boolean().notNull().default(true),
+    /** Error codes after which there is no further try. */
+    non_retryable: text().array().notNull().default([]),
+    /** The longest all its tries and waits may take, counted from run_at. */
+    task_timeout_seconds: integer(),
     tags: text().array().notNull(),
     metadata: jsonb().notNull(),
+    /** Of the tasks of an owner that share one, only one is open at a time. */
+    unique_key: text(),
+    /** Of the tasks of an owner that share one, only so many are under way at a time. */
+    concurrency_key: text(),
+    depends_on: text().array(),
+    on_dependency_failure: text(),
+    /** Somebody waits for it: whoever ends it looks who. */
+    has_dependents: boolean().notNull().default(false),
     schedule_id: idText(),
     traceparent: text(),
     run_at: moment().notNull(),
@@ -58,10 +82,11 @@ export const tasks = pgTable(
     reset_fence: bigint({ mode: 'number' }).notNull().default(0),
   },
   (t) => [
-    check('tasks_closed_status', sql`${t.closed_status} in ('CANCELLED', 'EXPIRED')`),
+    check('tasks_closed_status', sql`${t.closed_status} in ('CANCELLED', 'EXPIRED', 'TIMED_OUT', 'FAILED', 'SKIPPED')`),
     check('tasks_closed_at', sql`(${t.closed_status} is null) = (${t.closed_at} is null)`),
     // A network of one owner pays nothing for it.
     index('tasks_owner').on(t.owner, t.task_id).where(sql`owner <> 'admin'`),
+    index('tasks_timed_out').on(t.closed_at, t.task_id).where(sql`closed_status = 'TIMED_OUT'`),
     index('tasks_schedule_id').on(t.schedule_id).where(sql`schedule_id is not null`),
   ],
 );
@@ -96,10 +121,96 @@ export const delayed = pgTable(
   (t) => [primaryKey({ columns: [t.run_at, t.task_id, t.replica] }), index('delayed_task_id').on(t.task_id)],
 );
 
-/** Tasks that end by themselves when nobody has started them in time. */
-export const expiring = pgTable('expiring', { expires_at: moment().notNull(), task_id: idText().notNull() }, (t) => [
-  primaryKey({ columns: [t.expires_at, t.task_id] }),
-]);
+/** Capabilities nobody is given tasks of, of one owner or, by `*`, of all. */
+export const pauses = pgTable(
+  'pauses',
+  { owner: text().notNull(), capability: text().notNull(), paused_at: moment().notNull() },
+  (t) => [primaryKey({ columns: [t.owner, t.capability] })],
+);
+
+/** Tasks that end by themselves when nobody has started them in time or, `started` or not, when their whole time is over. */
+export const expiring = pgTable(
+  'expiring',
+  { expires_at: moment().notNull(), task_id: idText().notNull(), started: boolean().notNull().default(false) },
+  (t) => [primaryKey({ columns: [t.expires_at, t.task_id, t.started] })],
+);
+
+/** Requests that were answered, so that the same one again is answered the same and not done twice. */
+export const idempotency_keys = pgTable(
+  'idempotency_keys',
+  {
+    owner: text().notNull(),
+    idempotency_key: text().notNull(),
+    request_hash: text().notNull(),
+    task_id: idText().notNull(),
+    expires_at: moment().notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.owner, t.idempotency_key] }), index('idempotency_keys_expires_at').on(t.expires_at)],
+);
+
+/** Which open task has a unique key. */
+export const unique_keys = pgTable(
+  'unique_keys',
+  { owner: text().notNull(), unique_key: text().notNull(), task_id: idText().notNull() },
+  (t) => [primaryKey({ columns: [t.owner, t.unique_key] }), uniqueIndex('unique_keys_task_id').on(t.task_id)],
+);
+
+/** How many tasks of a concurrency key may be under way at a time, and how many are: from when they are let into `ready` until they end. */
+export const concurrency_limits = pgTable(
+  'concurrency_limits',
+  {
+    owner: text().notNull(),
+    concurrency_key: text().notNull(),
+    max: integer().notNull(),
+    held: integer().notNull().default(0),
+  },
+  (t) => [primaryKey({ columns: [t.owner, t.concurrency_key] }), check('concurrency_limits_held', sql`${t.held} >= 0`)],
+);
+
+/** Tasks that could run but for their concurrency key, best first. */
+export const gated = pgTable(
+  'gated',
+  {
+    owner: text().notNull(),
+    concurrency_key: text().notNull(),
+    rank: moment().notNull(),
+    task_id: idText().notNull(),
+    class_id: bigint({ mode: 'number' }).notNull(),
+    run_at: moment().notNull(),
+  },
+  (t) => [
+    primaryKey({ columns: [t.owner, t.concurrency_key, t.rank, t.task_id] }),
+    uniqueIndex('gated_task_id').on(t.task_id),
+  ],
+);
+
+/** Tasks that wait for others. `open`: how many have not ended; `failed`: whether one that did was not COMPLETED. */
+export const blocked = pgTable(
+  'blocked',
+  {
+    task_id: idText().primaryKey(),
+    class_id: bigint({ mode: 'number' }).notNull(),
+    open: integer().notNull(),
+    failed: boolean().notNull().default(false),
+    on_failure: text().notNull(),
+    created_at: moment().notNull(),
+  },
+  (t) => [
+    index('blocked_released').on(t.task_id).where(sql`open = 0 or failed and on_failure <> 'run'`),
+    check('blocked_on_failure', sql`${t.on_failure} in ('fail', 'skip', 'run')`),
+  ],
+);
+
+/** Who waits for whom, until that one has ended. */
+export const dependencies = pgTable(
+  'dependencies',
+  { needs_task_id: idText().notNull(), task_id: idText().notNull(), created_at: moment().notNull() },
+  (t) => [
+    primaryKey({ columns: [t.needs_task_id, t.task_id] }),
+    index('dependencies_task_id').on(t.task_id),
+    index('dependencies_created_at').on(t.created_at),
+  ],
+);
 
 /** Live runs. One per task and replica: two live ones are impossible. */
 export const leases = pgTable(
@@ -149,6 +260,7 @@ export const runs = pgTable(
     index('runs_task_id').on(t.task_id),
     index('runs_agent').on(t.agent_id, t.finished_at),
     index('runs_dead').on(t.task_id).where(sql`final and status <> 'COMPLETED'`),
+    index('runs_dead_newest').on(t.finished_at, t.task_id).where(sql`final and status <> 'COMPLETED'`),
     check('runs_status', sql`${t.status} in ('COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'RETURNED', 'LOST')`),
     check('runs_fault', sql`${t.fault} in ('agent', 'task', 'system', 'client')`),
   ],

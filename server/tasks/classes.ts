@@ -1,50 +1,101 @@
+import { createHash } from 'node:crypto';
 import type { Sql } from '../platform/database.ts';
-import type { TaskClass } from './store/classes.ts';
+import type { Requirements, TaskClass } from './store/classes.ts';
 import * as store from './store/classes.ts';
+import { EVERYBODY, listPauses, type Pause } from './store/pause.ts';
 
-/** The classes of the network. They are few and never change, so every coordinator keeps them all. */
+/** The classes of the network, and which of them are paused. They are few and never change, so every coordinator keeps them all. */
 export interface Classes {
   /** The class of a requirement, made where it is new. */
-  idOf(owner: string, capability: string): Promise<number>;
+  idOf(it: Pick<Requirements, 'owner' | 'capability'> & Partial<Requirements>): Promise<number>;
   all(): readonly TaskClass[];
+  /** Those nobody has paused; the same list until that changes. */
+  open(): readonly TaskClass[];
+  isPaused(it: Pause): boolean;
+  find(classId: number): TaskClass | undefined;
   /** Tells of every class as it becomes known. */
   onNew(heard: (it: TaskClass) => void): void;
-  /** Learns classes other coordinators made. */
+  /** Tells, whenever it was looked, which classes are paused and which are not any more. */
+  onPauses(heard: (paused: readonly number[], resumed: readonly number[]) => void): void;
+  /** Learns classes other coordinators made, and what was paused there. */
   refresh(): Promise<void>;
 }
 
+/** One text for the same labels, in whatever order they were written; none where there are none. */
+function labelsHash({ labels_required: required, labels_preferred: preferred }: Requirements): string {
+  const sorted = [required, preferred].map((it) => Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1)));
+  if (sorted.every((it) => it.length === 0)) return '';
+  return createHash('sha256').update(JSON.stringify(sorted)).digest('base64url');
+}
+
 export function createClasses(sql: Sql): Classes {
-  const known: TaskClass[] = [];
+  const known = new Map<number, TaskClass>();
+  const list: TaskClass[] = [];
   const heard: ((it: TaskClass) => void)[] = [];
   const ids = new Map<string, number>();
   const pending = new Map<string, Promise<number>>();
-  const keyOf = (owner: string, capability: string) => `${owner}\n${capability}`;
+  const heardPauses: Parameters<Classes['onPauses']>[0][] = [];
+  let pauses = new Set<string>();
+  let open: TaskClass[] | undefined;
+  let [asked, answered] = [0, 0];
+  const pausedBy = (set: Set<string>, { owner, capability }: Pause) =>
+    set.size > 0 && (set.has(`${EVERYBODY}\n${capability}`) || set.has(`${owner}\n${capability}`));
+  const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
   const learn = (rows: TaskClass[]) => {
     for (const row of rows) {
-      if (ids.has(keyOf(row.owner, row.capability))) continue;
-      ids.set(keyOf(row.owner, row.capability), row.class_id);
-      known.push(row);
+      if (known.has(row.class_id)) continue;
+      ids.set(keyOf(row, labelsHash(row)), row.class_id);
+      known.set(row.class_id, row);
+      list.push(row);
+      open = undefined;
       for (const hear of heard) hear(row);
     }
   };
-  const make = async (owner: string, capability: string) => {
-    const row = (await store.findClass(sql, owner, capability)) ?? (await store.insertClass(sql, owner, capability));
+  const learnPauses = (found: Pause[]) => {
+    const before = pauses;
+    pauses = new Set(found.map(({ owner, capability }) => `${owner}\n${capability}`));
+    if (before.size + pauses.size === 0) return;
+    // The same list as long as the pauses are the same: what was matched by it is remembered.
+    if (before.size !== pauses.size || [...pauses].some((it) => !before.has(it))) open = undefined;
+    const paused = list.filter((it) => pausedBy(pauses, it)).map((it) => it.class_id);
+    const resumed = list.filter((it) => pausedBy(before, it) && !pausedBy(pauses, it)).map((it) => it.class_id);
+    for (const hear of heardPauses) hear(paused, resumed);
+  };
+  const make = async (it: Requirements, hash: string) => {
+    const row = await store.ensureClass(sql, it, hash);
     learn([row]);
     return row.class_id;
   };
   return {
-    async idOf(owner, capability) {
-      const key = keyOf(owner, capability);
+    async idOf(wanted) {
+      const it = { labels_required: {}, labels_preferred: {}, ...wanted };
+      const hash = labelsHash(it);
+      const key = keyOf(it, hash);
       const id = ids.get(key);
       if (id !== undefined) return id;
-      const making = pending.get(key) ?? make(owner, capability).finally(() => pending.delete(key));
+      const making = pending.get(key) ?? make(it, hash).finally(() => pending.delete(key));
       pending.set(key, making);
       return making;
     },
-    all: () => known,
+    all: () => list,
+    find: (classId) => known.get(classId),
     onNew: (hear) => void heard.push(hear),
+    open() {
+      open ??= list.filter((it) => !pausedBy(pauses, it));
+      return open;
+    },
+    isPaused: (it) => pausedBy(pauses, it),
+    onPauses: (hear) => void heardPauses.push(hear),
     async refresh() {
-      learn(await store.listClasses(sql, known.length));
+      asked += 1;
+      const turn = asked;
+      const [rows, found] = await Promise.all([store.listClasses(sql, list.length), listPauses(sql)]);
+      learn(rows);
+      // What was asked before is older than what is known.
+      if (turn > answered) {
+        answered = turn;
+        learnPauses(found);
+      }
     },
   };
 }

@@ -5,6 +5,7 @@ import { runIdOf } from '@muster/shared/ids';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import { decodeCursor, pageOf } from '../platform/page.ts';
+import { pairIn } from '../platform/pair.ts';
 import * as store from './store/read.ts';
 
 const iso = (at: Date | null): string | null => at?.toISOString() ?? null;
@@ -12,6 +13,7 @@ const iso = (at: Date | null): string | null => at?.toISOString() ?? null;
 /** A task without its data, as the wire has it. */
 export const showTask = ({ closed_reason: _reason, final_fence: _fence, ...row }: store.TaskRow) => ({
   ...row,
+  depends_on: row.depends_on ?? [],
   run_at: row.run_at.toISOString(),
   expires_at: iso(row.expires_at),
   created_at: row.created_at.toISOString(),
@@ -40,8 +42,17 @@ export async function getTask(ctx: Ctx, taskId: string): Promise<JsonText> {
   return new JsonText(`${head.slice(0, -1)},${tail}}`);
 }
 
-export async function listTasks(ctx: Ctx, { query: { cursor, limit, ...filter } }: InputOf<typeof contract.listTasks>) {
+export async function listTasks(
+  ctx: Ctx,
+  { query: { cursor, limit, metadata, ...filter } }: InputOf<typeof contract.listTasks>,
+) {
   const after = decodeCursor(cursor, 1)?.[0];
-  const rows = await store.listTasks(ctx.db.admin, { ...filter, owner: shownOwner(ctx), after, limit: limit + 1 });
+  const rows = await store.listTasks(ctx.db.admin, {
+    ...filter,
+    metadata: pairIn('metadata', metadata),
+    owner: shownOwner(ctx),
+    after,
+    limit: limit + 1,
+  });
   return pageOf(rows, limit, showTask, (row) => [row.task_id]);
 }

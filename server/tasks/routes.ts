@@ -1,9 +1,14 @@
+import * as queue from '@muster/shared/contract/queue';
 import * as contract from '@muster/shared/contract/tasks';
 import { type Route, route } from '../platform/endpoint.ts';
 import { cancelTask } from './cancel.ts';
+import { createTask } from './create.ts';
+import { listDeadLetters, retryDeadLetters } from './dead-letters.ts';
+import { listQueueCapabilities } from './pause.ts';
+import { prioritiseTask } from './priority.ts';
 import { getTask, listTasks } from './read.ts';
 import { retryTask } from './retry.ts';
-import { createTask, type Submitter } from './submit.ts';
+import type { Submitter } from './submit.ts';
 
 export const taskRoutes = (submitter: Submitter): Route[] => [
   route(contract.createTask, (ctx, input) => createTask(ctx, submitter, input)),
@@ -11,4 +16,8 @@ export const taskRoutes = (submitter: Submitter): Route[] => [
   route(contract.getTask, (ctx, { params }) => getTask(ctx, params.task_id)),
   route(contract.cancelTask, cancelTask),
   route(contract.retryTask, (ctx, { params }) => retryTask(ctx, params.task_id)),
+  route(queue.prioritiseTask, prioritiseTask),
+  route(queue.listQueueCapabilities, listQueueCapabilities),
+  route(queue.listDeadLetters, listDeadLetters),
+  route(queue.retryDeadLetters, retryDeadLetters),
 ];

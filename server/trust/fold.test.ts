@@ -4,7 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { applyResults, type NewResult } from '../dispatch/store/results.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { insertTasks } from '../tasks/store/submit.ts';
-import { getLeaderboard, getTrust, getTrustHistory, withOutcome } from './read.ts';
+import { getLeaderboard, getTrust, getTrustHistory } from './read.ts';
+import { withOutcome } from './replay.ts';
 import { confidence, type Evidence, trustScore } from './score.ts';
 
 const NOTHING: Evidence = { dependable: 0, undependable: 0 };
@@ -60,6 +61,12 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
       await applyResults(it.db.hot, results.slice(from, from + sizes[n]!));
     return agents.map((agent) => agent.agent_id);
   };
+
+  /** Deletes an agent's evidence with its tasks, as retention does. */
+  const forget = (agentId: string, from: number, to: number) => it.sql`
+    with gone as (delete from runs where agent_id = ${agentId} and fold_seq between ${from} and ${to} returning fence, task_id),
+    tasks as (delete from tasks where task_id in (select task_id from gone))
+    insert into events (tx, at, kind, fences) select pg_current_xact_id(), (select muster_now()), 'run.deleted', array_agg(fence) from gone`;
 
   test('the fold in SQL, batch by batch, is the fold one by one; so are the history and a replay of the runs', async () => {
     await fc.assert(
@@ -121,6 +128,38 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
     expect(paged).toEqual(whole);
   });
 
+  test('a history whose beginning or middle is deleted tells the same of what is left, or says that it cannot', async () => {
+    const said = Array.from({ length: 40 }, (_, n) => ({ word: WORDS[n % 3 ? 0 : 1]!, who: 0, capability: 'echo' }));
+    const [agent_id] = await say(said, Array(40).fill(7));
+    const score = await getTrust(ctx, agent_id!);
+    const whole = (await history(agent_id!)).data;
+    const told = async () => {
+      const { data } = await history(agent_id!);
+      expect(await getTrust(ctx, agent_id!)).toEqual(score);
+      return data;
+    };
+    const expectSame = (found: (typeof whole)[number], was: (typeof whole)[number]) => {
+      expect(found.run_id).toBe(was.run_id);
+      expect(found.trust_score_before).toBeCloseTo(was.trust_score_before!, 9);
+      expect(found.trust_score_after).toBeCloseTo(was.trust_score_after!, 9);
+      expect(found.trust_delta).toBeCloseTo(was.trust_delta!, 9);
+    };
+    await forget(agent_id!, 20, 20);
+    const holed = await told();
+    expect(holed).toHaveLength(39);
+    for (const row of holed) expectSame(row, whole.find(({ run_id }) => run_id === row.run_id)!);
+    await forget(agent_id!, 1, 5);
+    const left = await told();
+    expect(left).toHaveLength(34);
+    for (const [n, row] of left.entries()) {
+      // Newest first: 40 to 21, and below the hole 19 to 6.
+      if (n < 20) expectSame(row, whole[n]!);
+      else expect([row.trust_score_before, row.trust_score_after, row.trust_delta]).toEqual([null, null, null]);
+    }
+    const page = await history(agent_id!, { limit: 3, cursor: (await history(agent_id!, { limit: 10 })).next_cursor! });
+    for (const [n, row] of page.data.entries()) expectSame(row, whole[10 + n]!);
+  });
+
   test('what nobody knows anything of is 0.5; evidence moves the score its way and makes it surer', async () => {
     const [agent_id, idle] = await say(
       [
@@ -140,6 +179,44 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
     const sure = [0, 1, 5, 50, 500].map((dependable) => confidence({ dependable, undependable: 0 }));
     expect(sure).toEqual([...sure].sort((a, b) => a - b));
     expect(sure[0]).toBeCloseTo(0.1, 6);
+  });
+
+  test('from what an agent is trusted now the way leads back six hundred pieces of evidence', async () => {
+    const said = Array.from({ length: 1_010 }, (_, n) => ({ word: WORDS[n % 3 ? 0 : 1]!, who: 0, capability: 'echo' }));
+    const agent = await it.agent({ slots: 2_000 });
+    const rows = await Promise.all(said.map(() => it.task({ ...agent })));
+    const { fences } = await insertTasks(it.db.hot, rows);
+    await applyResults(
+      it.db.hot,
+      said.map(({ word: { status, fault } }, n) => ({
+        ...agent,
+        fence: fences.get(n)!,
+        status,
+        fault,
+        retryable: false,
+        result_data: null,
+        error: null,
+      })),
+    );
+    const oldest = async () => {
+      const all = [];
+      for (let cursor: string | null = ''; cursor !== null; ) {
+        const page = await history(agent.agent_id, { limit: 200, ...(cursor ? { cursor } : {}) });
+        all.push(...page.data);
+        cursor = page.next_cursor;
+      }
+      return all.reverse();
+    };
+    const whole = await oldest();
+    await forget(agent.agent_id, 1, 1);
+    const left = await oldest();
+    expect(left).toHaveLength(1_009);
+    const known = left.map((row) => row.trust_score_before !== null);
+    // Of 1010 pieces the last 600 lead back from now; those before have too little before them.
+    expect(known.indexOf(true)).toBe(409);
+    for (const [n, row] of left.entries())
+      if (row.trust_score_after !== null)
+        expect(row.trust_score_after).toBeCloseTo(whole[n + 1]!.trust_score_after!, 6);
   });
 
   test('the leaderboard has the best first, and those with enough runs only', async () => {

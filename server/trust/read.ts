@@ -4,14 +4,11 @@ import { notFound } from '@muster/shared/errors';
 import { runIdOf } from '@muster/shared/ids';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
-import { DECAY } from './fold.ts';
-import { confidence, dependability, type Evidence, INTEGRITY_UNCHECKED, trustScore } from './score.ts';
+import { type Effects, effectsOf } from './replay.ts';
+import { confidence, dependability, INTEGRITY_UNCHECKED, trustScore } from './score.ts';
 import * as store from './store.ts';
 
 const STANDING = 'NEWCOMER' as const;
-
-/** After so many pieces of evidence what came before weighs less than a double can tell (0.97^1300 < 1e-17). */
-const MEMORY = 1_300;
 
 export async function getTrust(ctx: Ctx, agentId: string) {
   const rows = await store.findTrust(ctx.db.admin, agentId);
@@ -37,16 +34,7 @@ export async function getTrust(ctx: Ctx, agentId: string) {
   };
 }
 
-/** One outcome more: what was known fades a little, and the outcome counts for or against. */
-export const withOutcome = ({ dependable, undependable }: Evidence, completed: boolean): Evidence => ({
-  dependable: dependable * DECAY + (completed ? 1 : 0),
-  undependable: undependable * DECAY + (completed ? 0 : 1),
-});
-
-/**
- * The evidence, newest first, and what each piece did. Scores are not kept with it: they are the fold of the runs before, of
- * which only the last ones matter.
- */
+/** The evidence, newest first, and what each piece did. */
 export async function getTrustHistory(
   ctx: Ctx,
   { params: { agent_id }, query: { capability, cursor, limit } }: InputOf<typeof contract.getTrustHistory>,
@@ -56,7 +44,7 @@ export async function getTrustHistory(
   const rows = await store.listEvidence(ctx.db.admin, { agentId: agent_id, capability, after, limit: limit + 1 });
   const effects = new Map<string, Effects>();
   for (const name of new Set(rows.map((row) => row.capability)))
-    effects.set(name, await effectsOf(ctx, agent_id, name, rows));
+    effects.set(name, await effectsOf(ctx.db.admin, agent_id, name, foldsOf(rows, name)));
   return pageOf(
     rows,
     limit,
@@ -65,37 +53,19 @@ export async function getTrustHistory(
   );
 }
 
-/** By fold_seq: the score before and after. */
-type Effects = Map<number, { before: number; after: number }>;
+const foldsOf = (rows: readonly store.EvidenceRow[], capability: string) =>
+  rows.filter((row) => row.capability === capability).map((row) => Number(row.fold_seq));
 
-async function effectsOf(
-  ctx: Ctx,
-  agentId: string,
-  capability: string,
-  rows: readonly store.EvidenceRow[],
-): Promise<Effects> {
-  const upTo = Math.max(...rows.filter((row) => row.capability === capability).map((row) => Number(row.fold_seq)));
-  const outcomes = await store.listOutcomes(ctx.db.admin, { agentId, capability, upTo, limit: MEMORY + rows.length });
-  const effects: Effects = new Map();
-  let evidence: Evidence = { dependable: 0, undependable: 0 };
-  for (const { fold_seq, completed } of outcomes) {
-    const next = withOutcome(evidence, completed);
-    effects.set(fold_seq, { before: trustScore(evidence), after: trustScore(next) });
-    evidence = next;
-  }
-  return effects;
-}
-
-function showEvidence(row: store.EvidenceRow, effect = { before: 0.5, after: 0.5 }) {
+function showEvidence(row: store.EvidenceRow, effect?: { before: number; after: number }) {
   return {
     run_id: runIdOf(row.fence),
     task_id: row.task_id,
     capability: row.capability,
     outcome: row.status,
     fault: row.fault,
-    trust_score_before: effect.before,
-    trust_score_after: effect.after,
-    trust_delta: effect.after - effect.before,
+    trust_score_before: effect?.before ?? null,
+    trust_score_after: effect?.after ?? null,
+    trust_delta: effect ? effect.after - effect.before : null,
     reason: reasonOf(row),
     at: row.finished_at.toISOString(),
   };

@@ -20,6 +20,17 @@ export async function findTrust(sql: Sql, agentId: string): Promise<TrustRow[] |
   return rows.length === 0 ? undefined : rows.filter((row): row is TrustRow => row.capability !== null);
 }
 
+/** What an agent's evidence in a capability comes to now, and how many pieces were folded. */
+export async function findEvidence(
+  sql: Sql,
+  agentId: string,
+  capability: string,
+): Promise<{ dependable: number; undependable: number; fold_seq: number } | undefined> {
+  const [row] = await sql<{ dependable: number; undependable: number; fold_seq: number }[]>`
+    select dependable, undependable, fold_seq::float8 as fold_seq from trust where agent_id = ${agentId} and capability = ${capability}`;
+  return row;
+}
+
 export interface EvidenceRow {
   fence: string;
   task_id: string;

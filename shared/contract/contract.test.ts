@@ -4,7 +4,8 @@ import { ENDPOINTS } from './index.ts';
 
 const ALL = Object.entries(ENDPOINTS);
 const FOR_KEYS = ALL.filter(([, { principals }]) => principals.includes('key'));
-const idsIn = ({ path }: Endpoint) => [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
+/** A capability is a word, and nobody's thing. */
+const idsIn = ({ path }: Endpoint) => [...path.matchAll(/\{(\w+_id)\}/g)].map(([, name]) => name!);
 
 /** What submitters do all day is told by the task itself, and what changes nothing by nobody. */
 const UNAUDITED = ['createTask', 'validateSchedule'];
@@ -30,7 +31,8 @@ describe('what the contract says of authorisation', () => {
   test('a list of what belongs to somebody is by owner', () => {
     for (const [name, endpoint] of FOR_KEYS) {
       const isList = endpoint.method === 'GET' && idsIn(endpoint).length === 0 && endpoint.ownership !== 'none';
-      expect(endpoint.ownership === 'list', name).toBe(isList);
+      // What is done by a filter is done to those that a list by it would show.
+      if (endpoint.method === 'GET') expect(endpoint.ownership === 'list', name).toBe(isList);
     }
   });
 

@@ -17,11 +17,13 @@ export interface Endpoint {
   scope?: Scope;
   /**
    * Whose things it is about. A caller that is not an admin has only its own: `path` the thing the path names, which is
-   * otherwise not found; `list` those listed; `new` what it makes. `none`: nobody's in particular.
+   * otherwise not found; `list` those listed or chosen by a filter; `new` what it makes. `none`: nobody's in particular.
    */
   ownership?: 'path' | 'list' | 'new' | 'none';
   /** What the audit log calls the change, when an API key makes it. */
   audit?: string;
+  /** An `Idempotency-Key` header makes the same request count once, for a day. */
+  idempotent?: boolean;
   /** Answered first and never refused for being one too many: leases depend on it. */
   vital?: boolean;
   params?: z.ZodObject;
@@ -31,6 +33,8 @@ export interface Endpoint {
   bodyOptional?: boolean;
   /** The answer may be held back until there is something to say. */
   waits?: boolean;
+  /** The answer is JSON documents, one a line and as many as there are; `response` is the list of them. */
+  lines?: boolean;
   response: z.ZodType;
   /** Status of success; 200 unless said. */
   status?: 200 | 201;

@@ -52,6 +52,10 @@ export const owner = name(64).regex(/^[A-Za-z0-9][A-Za-z0-9._@-]*$/, {
 export const labels = z
   .record(name(64), text(256))
   .refine((value) => Object.keys(value).length <= 32, { error: 'must have at most 32 entries' });
+/** Labels an agent is to have: few, because every combination of them is matched on its own. */
+export const labelsOfAgents = z
+  .record(name(64), text(256))
+  .refine((value) => Object.keys(value).length <= 8, { error: 'must have at most 8 entries' });
 export const tags = z.array(name(64)).max(32);
 const isObject = (value: unknown): value is Record<string, Json> =>
   typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -5,6 +5,8 @@ import * as dispatch from './dispatch.ts';
 import type { Endpoint } from './endpoint.ts';
 import * as enrollment from './enrollment.ts';
 import * as ops from './ops.ts';
+import * as queue from './queue.ts';
+import * as runs from './runs.ts';
 import * as schedules from './schedules.ts';
 import * as tasks from './tasks.ts';
 import * as trust from './trust.ts';
@@ -21,7 +23,9 @@ const endpointsOf = (module: Record<string, unknown>): Record<string, Endpoint> 
 /** All endpoints by their operation id, static paths before those with parameters. */
 export const ENDPOINTS: Record<string, Endpoint> = Object.assign(
   {},
-  ...[access, audit, enrollment, agents, trust, schedules, tasks, dispatch, ops].map((module) => endpointsOf(module)),
+  ...[access, audit, enrollment, agents, trust, schedules, tasks, queue, runs, dispatch, ops].map((module) =>
+    endpointsOf(module),
+  ),
 );
 
-export { access, agents, audit, dispatch, enrollment, ops, schedules, tasks, trust };
+export { access, agents, audit, dispatch, enrollment, ops, queue, runs, schedules, tasks, trust };

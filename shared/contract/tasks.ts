@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { RETRY_POLICIES } from '../backoff.ts';
+import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, RETRY_POLICIES } from '../backoff.ts';
 import { RUN, states, TASK } from '../lifecycle.ts';
 import { endpoint } from './endpoint.ts';
 import {
@@ -7,6 +7,7 @@ import {
   id,
   instant,
   json,
+  labelsOfAgents,
   metadata,
   nullableTimestamp,
   page,
@@ -30,6 +31,48 @@ export const taskSettings = {
   client_id: text(128).min(1).optional(),
   tags: tags.default([]),
   metadata: metadata.default({}),
+};
+
+/** More of the same, that a schedule does not have yet. */
+const moreSettings = {
+  labels_required: labelsOfAgents.default({}).describe('What labels the agent must have'),
+  labels_preferred: labelsOfAgents
+    .default({})
+    .describe('What labels it should have: one that waits with them is given the task before others'),
+  retry_base_ms: z.int().min(1).max(3_600_000).default(BACKOFF_BASE_MS).describe('The first pause before a retry'),
+  retry_cap_ms: z.int().min(1).max(86_400_000).default(BACKOFF_CAP_MS).describe('No pause is longer'),
+  retry_jitter: z.boolean().default(true).describe('Spread each pause over its upper half'),
+  non_retryable: z.array(text(128).min(1)).max(32).default([]).describe('Error codes that end the retries'),
+  task_timeout_seconds: z
+    .int()
+    .min(1)
+    .max(31_536_000)
+    .optional()
+    .describe('The longest the whole task may take from its run_at on, all tries and waits together'),
+};
+
+/** What is of one task alone. */
+const ownSettings = {
+  run_at: instant.optional(),
+  expires_at: instant.optional(),
+  unique_key: text(256)
+    .min(1)
+    .optional()
+    .describe('Of the tasks of an owner that share one, only one is open at a time'),
+  unique_policy: z
+    .enum(['reject', 'keep', 'replace'])
+    .default('reject')
+    .describe('Where there is one: refuse this one, keep that one and answer it, or cancel that one first'),
+  concurrency_key: text(256)
+    .min(1)
+    .optional()
+    .describe('Of the tasks of an owner that share one, only so many are under way at a time'),
+  concurrency_limit: z.int().min(1).max(100_000).default(1).describe('How many; what was said last holds'),
+  depends_on: z.array(id('task')).max(100).optional().describe('It waits until all of these have ended'),
+  on_dependency_failure: z
+    .enum(['fail', 'skip', 'run'])
+    .default('fail')
+    .describe('What becomes of it when one of them ends without being COMPLETED'),
 };
 
 export const run = z.object({
@@ -60,8 +103,19 @@ export const taskSummary = z.object({
   timeout_seconds: z.int(),
   max_retries: z.int(),
   retry_policy: z.enum(RETRY_POLICIES),
+  retry_base_ms: z.int(),
+  retry_cap_ms: z.int(),
+  retry_jitter: z.boolean(),
+  non_retryable: z.array(z.string()),
+  task_timeout_seconds: z.int().nullable(),
+  labels_required: z.record(z.string(), z.string()),
+  labels_preferred: z.record(z.string(), z.string()),
   tags: z.array(z.string()),
   metadata: json,
+  unique_key: z.string().nullable(),
+  concurrency_key: z.string().nullable(),
+  depends_on: z.array(z.string()),
+  on_dependency_failure: z.string().nullable(),
   schedule_id: z.string().nullable(),
   run_at: timestamp,
   expires_at: nullableTimestamp,
@@ -87,8 +141,9 @@ export const createTask = endpoint({
   principals: ['key'],
   scope: 'tasks:write',
   ownership: 'new',
+  idempotent: true,
   status: 201,
-  body: z.strictObject({ ...taskSettings, run_at: instant.optional(), expires_at: instant.optional() }),
+  body: z.strictObject({ ...taskSettings, ...moreSettings, ...ownSettings }),
   response: z.object({
     task_id: id('task'),
     status: z.enum(states(TASK)),
@@ -98,6 +153,7 @@ export const createTask = endpoint({
     run_at: timestamp,
     created_at: timestamp,
   }),
+  problems: ['conflict', 'idempotency-mismatch'],
 });
 export const listTasks = endpoint({
   method: 'GET',
@@ -113,6 +169,7 @@ export const listTasks = endpoint({
     agent_id: id('agent').optional(),
     client_id: text(128).optional(),
     tag: text(64).optional(),
+    metadata: text(512).optional().describe('key=value, as text'),
     ...pageQuery,
   }),
   response: page(taskSummary),

@@ -33,6 +33,7 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
     expect(run).toEqual({
       fence: expect.any(Number),
       task_id: id,
+      checkpoint: null,
       task_type: 'type',
       capability_required: 'echo',
       input_data: '{"a": "ü\\"\\\\"}',

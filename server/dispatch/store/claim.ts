@@ -1,5 +1,6 @@
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
+import { runTimeout } from '../../tasks/store/submit.ts';
 
 /** An agent that asks for work. */
 export interface Claimant {
@@ -18,6 +19,8 @@ export interface ClaimedRun {
   attempt: number;
   timeout_seconds: number;
   traceparent: string | null;
+  /** JSON text: what an earlier attempt kept. */
+  checkpoint?: string | null;
 }
 
 /** What an agent is to the coordinator in the moment it asked. `current`: its boot is the newest. */
@@ -31,7 +34,14 @@ export interface Standing {
   runs: ClaimedRun[];
 }
 
-const RUN = `task_id, task_type, capability_required, input_data::text as input_data, timeout_seconds, traceparent`;
+const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent, reset_fence`;
+
+/** What an attempt hands to the next: the last checkpoint of the task's runs since somebody began it anew. A first attempt costs no look. */
+const checkpointOf = (run: string): string => `
+  left join lateral (
+    select (progress -> 'checkpoint')::text as checkpoint from runs
+    where ${run}.attempt > 1 and runs.task_id = ${run}.task_id and runs.fence > ${run}.reset_fence and runs.progress ? 'checkpoint' order by fence desc limit 1
+  ) k on true`;
 
 /**
  * Claims the best tasks of some classes for the agents of a batch, shared out in turns. SKIP LOCKED lets any number of
@@ -72,7 +82,9 @@ claimed as materialized (
   select nextval('fence_seq') as fence, z.agent_id, z.replica, z.class_id, z.attempt + 1 as attempt, z.failures, t.*
   from unnest((select tasks from queue), (select replicas from queue), (select classes from queue), (select attempts from queue),
     (select failures from queue), (select ids from turns)) as z(task_id, replica, class_id, attempt, failures, agent_id)
-  cross join lateral (select ${RUN} from tasks where tasks.task_id = z.task_id offset 0) t
+  cross join lateral (
+    select ${RUN}, ${runTimeout('(select now from clock)')} as timeout_seconds from tasks where tasks.task_id = z.task_id offset 0
+  ) t
   where z.task_id is not null
 ),
 leased as (
@@ -85,8 +97,8 @@ slots as (
 ),
 assigned as (${runEvent('run.assigned', 'claimed')})
 select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at, a.n > 0 as able,
-  c.fence, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt, c.timeout_seconds, c.traceparent
-from asking a left join claimed c on c.agent_id = a.agent_id order by c.fence`;
+  c.fence, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt, c.timeout_seconds, c.traceparent, k.checkpoint
+from asking a left join claimed c on c.agent_id = a.agent_id ${checkpointOf('c')} order by c.fence`;
 
 interface ClaimRow extends Omit<ClaimedRun, 'fence'>, Omit<Standing, 'runs'> {
   agent_id: string;
@@ -126,9 +138,10 @@ export interface HeldRun extends ClaimedRun {
 /** All that an agent is leased, for a poll that does not name all of it: the reply that told of it was lost. */
 export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]> {
   const rows = await hot.unsafe<(Omit<HeldRun, 'fence'> & { fence: string })[]>(
-    `select l.fence, l.attempt, l.cancel_requested_at is not null as cancel, t.*
-     from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t
-     where l.agent_id = $1 order by l.fence`,
+    `select h.*, k.checkpoint from (
+       select l.fence, l.attempt, l.timeout_seconds, l.cancel_requested_at is not null as cancel, t.*
+       from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
+     ) h ${checkpointOf('h')} order by h.fence`,
     [agentId],
     { prepare: true },
   );

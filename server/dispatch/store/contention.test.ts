@@ -6,8 +6,12 @@ import type { Database } from '../../platform/database.ts';
 import type { Notifier } from '../../platform/notify.ts';
 import { sqlState } from '../../platform/storage-errors.ts';
 import { cancelTask } from '../../tasks/cancel.ts';
-import { promoteTasks, retryTask } from '../../tasks/store/transitions.ts';
+import { setLimit } from '../../tasks/store/concurrency.ts';
+import { settleDependencies } from '../../tasks/store/dependencies.ts';
+import { moveRank } from '../../tasks/store/priority.ts';
+import { expireTasks, promoteTasks, retryTask } from '../../tasks/store/transitions.ts';
 import { createSubmitter, type HandOff } from '../../tasks/submit.ts';
+import { unblock } from '../../tasks/unblock.ts';
 import { createClaimer } from '../claim.ts';
 import { createBeater, createNoter } from '../heartbeat.ts';
 import { createReporter, type Verdict } from '../report.ts';
@@ -17,15 +21,21 @@ import { reapLeases, timeOutRuns } from './reap.ts';
 
 const notifier: Notifier = { tell() {}, on() {}, setPeers() {}, async start() {}, async stop() {} };
 const MIX_MS = 5_000;
+/** The n-th may be had n times at once, until somebody says otherwise. */
+const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 
 /** The parts of a coordinator that change rows, on pools of its own. */
 function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefined)) {
   const db = it.openMore({ hotConnections: 6, adminConnections: 6 });
   const deps = { db, notifier };
   const classes = {
-    idOf: (owner: string, capability: string) => it.classOf(capability, owner),
+    idOf: ({ owner, capability }: { owner: string; capability: string }) => it.classOf(capability, owner),
     all: () => [],
+    find: () => undefined,
     onNew() {},
+    open: () => [],
+    isPaused: () => false,
+    onPauses() {},
     async refresh() {},
   };
   return {
@@ -35,6 +45,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
     beat: createBeater(deps),
     note: createNoter(deps),
     reporter: createReporter(deps),
+    unblock: () => unblock(deps),
     cancel: (task_id: string) =>
       cancelTask(
         { ...deps, principal: { kind: 'public' } } as unknown as Ctx,
@@ -46,7 +57,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
 const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)]!;
 const submission = (task: Awaited<ReturnType<Rows['task']>>) => {
   const { task_id: _, class_id: __, agent_id: ___, boot_id: ____, ...rest } = task;
-  return rest;
+  return { ...rest, labels_required: {}, labels_preferred: {} };
 };
 
 describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
@@ -57,7 +68,10 @@ describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
     await it.sql.unsafe(`
       create function never_over() returns trigger language plpgsql as $$
         begin raise exception 'agent % uses % of % slots', new.agent_id, new.slots_used, new.slots; end $$;
-      create trigger never_over after update on agents for each row when (new.slots_used > new.slots) execute function never_over()`);
+      create trigger never_over after update on agents for each row when (new.slots_used > new.slots) execute function never_over();
+      create function never_more() returns trigger language plpgsql as $$
+        begin raise exception '% of % tasks of the key % are under way', new.held, new.max, new.concurrency_key; end $$;
+      create trigger never_more after update on concurrency_limits for each row when (new.held > old.held and new.held > new.max) execute function never_more()`);
   });
   afterEach(() => it.finish());
   afterAll(() => it.close());
@@ -143,7 +157,7 @@ describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
     const worker = async (act: () => Promise<unknown>) => {
       while (performance.now() < until) await act().catch((error) => world.failed(error));
     };
-    const { submit, claim, report, cancel, retry, reap, beat, reboot } = world;
+    const { submit, claim, report, cancel, retry, reap, beat, reboot, unblock, expire, hurry } = world;
     const acts = [
       submit,
       submit,
@@ -160,6 +174,9 @@ describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
       reap,
       beat,
       reboot,
+      unblock,
+      expire,
+      hurry,
     ];
     await Promise.all(acts.map(worker));
     await world.settle();
@@ -180,6 +197,10 @@ describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
       'retried',
       'reaped',
       'rebooted',
+      'refused',
+      'unblocked',
+      'expired',
+      'hurried',
     ] as const)
       expect(counts[name], name).toBeGreaterThan(0);
     expect(counts.deadlocks).toBe(0);
@@ -210,6 +231,10 @@ async function createWorld(it: Rows) {
     retried: 0,
     reaped: 0,
     rebooted: 0,
+    refused: 0,
+    unblocked: 0,
+    expired: 0,
+    hurried: 0,
     deadlocks: 0,
   };
   const handOff: HandOff = (classIds) =>
@@ -225,6 +250,7 @@ async function createWorld(it: Rows) {
   const both = [coordinator(it, handOff), coordinator(it, handOff)];
   const classIds = [await it.classOf('echo'), await it.classOf('other')];
   const task = await it.task({ max_retries: 2, retry_policy: 'fixed' });
+  for (const [n, key] of KEYS.entries()) await setLimit(it.sql, { owner: 'admin', key, max: n + 1 });
 
   const tell = async (
     at: (typeof both)[number],
@@ -246,16 +272,41 @@ async function createWorld(it: Rows) {
       if (sqlState(error) === '40P01') counts.deadlocks += 1;
       else errors.push(String((error as Error).stack ?? error));
     },
+    /** Some are due later, need others, share a key, are to be alone, or are sent twice. */
     async submit() {
-      const some = Array.from({ length: 6 }, (_, n) =>
-        pick(both).submitter.submit({
+      const some = Array.from({ length: 6 }, (_, n) => {
+        const own = {
           ...submission(task),
           capability_required: n % 4 ? 'echo' : 'other',
           run_at: n === 5 ? new Date(Date.now() + 200).toISOString() : null,
-        }),
-      );
-      for (const { task } of await Promise.all(some)) ids.push(task.task_id);
+          concurrency_key: n % 2 ? pick(KEYS) : null,
+          unique_key: Math.random() < 0.3 ? pick(KEYS) : null,
+          depends_on: n % 3 === 0 ? [...new Set(ids.length ? [pick(ids.slice(-20)), pick(ids)] : [])] : [],
+          on_dependency_failure: pick(['fail', 'skip', 'run']),
+          expires_at: n === 4 ? new Date(Date.now() + Math.random() * 200).toISOString() : null,
+        };
+        if (Math.random() > 0.3) return [pick(both).submitter.submit(own)];
+        const request = { ...own, idempotency_key: `r${Math.floor(Math.random() * 5_000)}`, request_hash: '' };
+        return both.map(({ submitter }) => submitter.submit(request));
+      }).flat();
+      for (const { task, refused } of await Promise.all(some)) {
+        if (refused) counts.refused += 1;
+        else ids.push(task.task_id);
+      }
       counts.submitted += some.length;
+    },
+    async unblock() {
+      await settleDependencies(pick(both).db.loops, { seconds: 60 });
+      const moved = await Promise.all(both.map((at) => at.unblock()));
+      counts.unblocked += moved[0]! + moved[1]!;
+    },
+    async expire() {
+      await setLimit(pick(both).db.admin, { owner: 'admin', key: pick(KEYS), max: 1 + Math.floor(Math.random() * 6) });
+      counts.expired += await expireTasks(pick(both).db.loops, 100);
+    },
+    async hurry() {
+      if (ids.length === 0) return void (await new Promise((resolve) => setImmediate(resolve)));
+      if (await moveRank(pick(both).db.admin, pick(ids.slice(-100)), pick([1, 5, 10]))) counts.hurried += 1;
     },
     async claim() {
       const life = pick(agents);
@@ -291,7 +342,10 @@ async function createWorld(it: Rows) {
         );
     },
     async retry() {
-      if (ids.length > 0 && (await retryTask(pick(both).db.admin, pick(ids)))) counts.retried += 1;
+      const retried = ids.length > 0 && retryTask(pick(both).db.admin, pick(ids));
+      // Another open task has its unique key.
+      const free = async (error: unknown) => (sqlState(error) === '23505' ? undefined : Promise.reject(error));
+      if (retried && (await retried.catch(free))) counts.retried += 1;
       await promoteTasks(pick(both).db.hot, 100);
     },
     /** One agent's lease ends early; both coordinators reap. */
@@ -321,11 +375,31 @@ async function createWorld(it: Rows) {
       agents[n] = { ...life, boot_id: bootId };
       counts.rebooted += 1;
     },
-    /** Lets everything end. */
+    /** Lets everything end: whatever waits gets its turn. */
     async settle() {
-      await it.clock.advance('1h', { beats: 'missed' });
-      for (const { db } of both) await reapLeases(db.admin, 1_000);
+      for (const key of KEYS) await setLimit(it.sql, { owner: 'admin', key, max: 10_000 });
+      for (let left = 1, rounds = 0; left > 0; rounds += 1) {
+        expect(rounds, 'somebody waits for ever').toBeLessThan(60);
+        await it.clock.advance('1h', { beats: 'missed' });
+        for (const { db } of both) await reapLeases(db.admin, 1_000);
+        for (let after: string | null = ''; after !== null; )
+          after = (await settleDependencies(both[0]!.db.loops, { after, limit: 500 })).last;
+        await Promise.all(both.map((at) => at.unblock()));
+        await promoteTasks(both[0]!.db.hot, 5_000);
+        const life = await it.agent({ slots: 5_000 });
+        const runs = await claimTasks(both[0]!.db.hot, [{ ...life, want: 5_000 }], classIds);
+        await both[0]!.reporter.report(
+          life,
+          runs.get(life.agent_id)!.runs.map(({ fence }) => ({ run_id: runIdOf(fence), fence, outcome: 'COMPLETED' })),
+        );
+        await both[0]!.unblock();
+        const [row] = await it.sql<[{ n: number }]>`
+          select (select count(*) from blocked)::int + (select count(*) from gated)::int + (select count(*) from delayed)::int
+            + (select count(*) from ready)::int as n`;
+        left = row.n;
+      }
       expect(await it.sql`select fence from leases`).toEqual([]);
+      expect(await it.sql`select * from concurrency_limits where held <> 0`).toEqual([]);
     },
   };
   return world;

@@ -1,14 +1,23 @@
-import { BACKOFF_BASE_MS, BACKOFF_CAP_MS } from '@muster/shared/backoff';
 import { runEvent } from '../../events/record.ts';
+import { releaseKeys } from '../../tasks/store/concurrency.ts';
+import { closeDependencies, freeKeys } from '../../tasks/store/dependencies.ts';
 import { foldTrust } from '../../trust/fold.ts';
 
 /** Milliseconds before the next try: the formula of shared/backoff.ts, with the equal jitter drawn here. */
 const BACKOFF_MS = `
-  least(${BACKOFF_BASE_MS} * case retry_policy when 'linear' then failures + 1 when 'exponential' then power(2, least(failures, 30)) else 1 end, ${BACKOFF_CAP_MS})
-  * (0.5 + random() / 2)`;
+  least(retry_base_ms * case retry_policy when 'linear' then failures + 1 when 'exponential' then power(2, least(failures, 30)) else 1 end, retry_cap_ms)
+  * case when retry_jitter then 0.5 + random() / 2 else 1 end`;
 
 /** After so many attempts a task that is given back waits before the next: somebody may be playing with it. */
 const PATIENCE = 10;
+
+/** So many different agents must have been lost over a task before it is given up: it may be what kills them. */
+const DEADLY = 3;
+const POISONED = `
+  case when e.status = 'LOST' and e.fault = 'agent' and e.failures >= ${DEADLY - 1} then (
+    select count(distinct r.agent_id) from runs r
+    where r.task_id = e.task_id and r.status = 'LOST' and r.fault = 'agent' and r.fence > t.reset_fence and r.agent_id <> e.agent_id
+  ) >= ${DEADLY - 1} else false end`;
 
 /**
  * The tail of every statement that ends runs: results, reaped leases, timeouts, a leaving agent, a new boot. It decides what
@@ -20,24 +29,30 @@ const PATIENCE = 10;
  */
 export const END_RUNS = `
 judged as materialized (
-  select e.*, t.rank, t.retry_policy,
+  select e.*, t.rank, t.retry_policy, t.retry_base_ms, t.retry_cap_ms, t.retry_jitter, t.unique_key, t.has_dependents, t.owner, t.concurrency_key, p.poisoned,
     case when e.cancel_requested_at is not null then 'CANCELLED' when e.status = 'CANCELLED' then 'RETURNED' else e.status end as run_status,
     case
       when e.cancel_requested_at is not null then 'none'
       when e.status = 'COMPLETED' then 'final'
       when e.status in ('RETURNED', 'CANCELLED') then case when e.attempt < ${PATIENCE} then 'ready' else 'delayed' end
-      when not e.retryable or t.retry_policy = 'none' or e.failures >= t.max_retries then 'final'
+      when not e.retryable or e.error ->> 'code' = any(t.non_retryable) or t.retry_policy = 'none' or e.failures >= t.max_retries
+        or t.run_at + make_interval(secs => t.task_timeout_seconds) <= (select now from clock) or p.poisoned then 'final'
       when e.status = 'LOST' then 'ready'
       else 'delayed'
     end as next
-  from ended e cross join lateral (select rank, retry_policy, max_retries from tasks where tasks.task_id = e.task_id offset 0) t
+  from ended e cross join lateral (
+    select rank, run_at, max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, unique_key,
+      has_dependents, owner, concurrency_key, reset_fence from tasks where tasks.task_id = e.task_id offset 0
+  ) t cross join lateral (select ${POISONED} as poisoned) p
 ),
 ${foldTrust('judged')},
 recorded as (
   insert into runs (fence, task_id, replica, agent_id, capability, attempt, status, final, fault, assigned_at, started_at, finished_at,
     result_data, error, progress, fold_seq)
   select j.fence, j.task_id, j.replica, j.agent_id, j.capability, j.attempt, j.run_status, j.next = 'final', j.fault, j.assigned_at, j.started_at,
-    (select now from clock), j.result_data, j.error, j.progress, s.fold_seq
+    (select now from clock), j.result_data,
+    case when j.poisoned then j.error || jsonb_build_object('code', 'poison', 'message', '${DEADLY} agents were lost over it; the last: ' || (j.error ->> 'message')) else j.error end,
+    j.progress, s.fold_seq
   from judged j left join folded_runs s on s.fence = j.fence
 ),
 requeued as (
@@ -48,6 +63,14 @@ postponed as (
   insert into delayed (run_at, task_id, replica, class_id, rank, attempt, failures)
   select (select now from clock) + ${BACKOFF_MS} * interval '1 millisecond', task_id, replica, class_id, rank, attempt, failures + (run_status <> 'RETURNED')::int from judged where next = 'delayed'
 ),
+over as materialized (select task_id, status = 'COMPLETED' as completed, has_dependents, unique_key from judged where next = 'final'),
+${Object.entries(closeDependencies('over'))
+  .map(([name, text]) => `${name} as (${text})`)
+  .join(',\n')},
+unkeyed as (${freeKeys('(select task_id from over where unique_key is not null) keyed')}),
+${Object.entries(releaseKeys(`(select owner, concurrency_key from judged where next in ('final', 'none')) over_keys`))
+  .map(([name, text]) => `${name} as (${text})`)
+  .join(',\n')},
 finished as (${runEvent('run.finished', 'judged')})`;
 
 /** Gives back the slots of the runs that ended. */

@@ -40,7 +40,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const { task_id, fence } = await lease(agent);
     const applied = await applyResults(it.db.hot, [result(agent, fence, { result_data: '{"n": "ü\\\\,\\""}' })]);
     expect(applied).toEqual([
-      { ...agent, fence, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
+      { ...agent, fence, awaited: false, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
     ]);
     expect(await it.status(task_id)).toBe('COMPLETED');
     expect(await rowsOf(task_id)).toMatchObject([{ status: 'COMPLETED', final: true, result_data: { n: 'ü\\,"' } }]);

@@ -21,6 +21,8 @@ export interface AppliedResult {
   next: 'final' | 'ready' | 'delayed' | 'none';
   run_status: string;
   class_id: number;
+  /** Its task has ended, and others waited for that. */
+  awaited: boolean;
 }
 
 /**
@@ -51,7 +53,7 @@ ended as materialized (
 ),
 ${END_RUNS},
 ${RELEASE_SLOTS}
-select fence, agent_id, boot_id, next, run_status, class_id from judged`;
+select fence, agent_id, boot_id, next, run_status, class_id, next in ('final', 'none') and (has_dependents or concurrency_key is not null) as awaited from judged`;
 
 export async function applyResults(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
   const column = <K extends keyof NewResult>(name: K) => arrayLiteral(results.map((result) => result[name]));

@@ -1,29 +1,36 @@
 import type { Sql } from '../../platform/database.ts';
 
-/** The distinct requirements of tasks: what an agent must be and do to be given one. */
-export interface TaskClass {
-  class_id: number;
+/** What tasks require of an agent. */
+export interface Requirements {
   owner: string;
   capability: string;
+  /** What its labels must be, and what they should be. */
+  labels_required: Record<string, string>;
+  labels_preferred: Record<string, string>;
 }
 
-export async function findClass(sql: Sql, owner: string, capability: string): Promise<TaskClass | undefined> {
-  const [row] = await sql<TaskClass[]>`
-    select class_id::int, owner, capability from classes where owner = ${owner} and capability = ${capability}`;
-  return row;
+/** The distinct requirements of tasks: what an agent must be and do to be given one. */
+export interface TaskClass extends Requirements {
+  class_id: number;
 }
 
-/** Makes a class; when another coordinator makes it at the same moment, both get the one. */
-export async function insertClass(sql: Sql, owner: string, capability: string): Promise<TaskClass> {
-  const [row] = await sql<TaskClass[]>`
-    insert into classes (owner, capability) values (${owner}, ${capability})
-    on conflict (owner, capability) do update set capability = excluded.capability
-    returning class_id::int, owner, capability`;
-  return row!;
+const COLUMNS = ['class_id::int', 'owner', 'capability', 'labels_required', 'labels_preferred'].join(', ');
+
+/** Finds or makes a class; when two make it at the same moment, both get the one. `hash` stands for the labels. */
+export async function ensureClass(sql: Sql, it: Requirements, hash: string): Promise<TaskClass> {
+  const [found] = await sql<TaskClass[]>`
+    select ${sql.unsafe(COLUMNS)} from classes where owner = ${it.owner} and capability = ${it.capability} and labels_hash = ${hash}`;
+  if (found) return found;
+  const [made] = await sql<TaskClass[]>`
+    insert into classes (owner, capability, labels_required, labels_preferred, labels_hash)
+    values (${it.owner}, ${it.capability}, ${sql.json(it.labels_required)}, ${sql.json(it.labels_preferred)}, ${hash})
+    on conflict (owner, capability, labels_hash) do update set capability = excluded.capability
+    returning ${sql.unsafe(COLUMNS)}`;
+  return made!;
 }
 
 /** All classes, when there are more than `known`. */
 export async function listClasses(sql: Sql, known: number): Promise<TaskClass[]> {
   return sql<TaskClass[]>`
-    select class_id::int, owner, capability from classes where (select count(*) from classes) <> ${known} order by class_id`;
+    select ${sql.unsafe(COLUMNS)} from classes where (select count(*) from classes) <> ${known} order by class_id`;
 }

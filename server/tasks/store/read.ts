@@ -17,8 +17,19 @@ export interface TaskRow {
   timeout_seconds: number;
   max_retries: number;
   retry_policy: 'none' | 'fixed' | 'linear' | 'exponential';
+  retry_base_ms: number;
+  retry_cap_ms: number;
+  retry_jitter: boolean;
+  non_retryable: string[];
+  task_timeout_seconds: number | null;
+  labels_required: Record<string, string>;
+  labels_preferred: Record<string, string>;
   tags: string[];
   metadata: Json;
+  unique_key: string | null;
+  concurrency_key: string | null;
+  depends_on: string[] | null;
+  on_dependency_failure: string | null;
   schedule_id: string | null;
   run_at: Date;
   expires_at: Date | null;
@@ -51,11 +62,13 @@ export interface TaskFilter {
   agent_id?: string | undefined;
   client_id?: string | undefined;
   tag?: string | undefined;
+  metadata?: { key: string; value: string } | undefined;
   after?: string | undefined;
   limit: number;
 }
 
-const SUMMARY = [
+/** What a list shows of a task: columns of `task_state`. */
+export const SUMMARY = [
   'task_id',
   'task_type',
   'capability_required',
@@ -69,8 +82,19 @@ const SUMMARY = [
   'timeout_seconds',
   'max_retries',
   'retry_policy',
+  'retry_base_ms',
+  'retry_cap_ms',
+  'retry_jitter',
+  'non_retryable',
+  'task_timeout_seconds',
+  'labels_required',
+  'labels_preferred',
   'tags',
   'metadata',
+  'unique_key',
+  'concurrency_key',
+  'depends_on',
+  'on_dependency_failure',
   'schedule_id',
   'run_at',
   'expires_at',
@@ -116,15 +140,17 @@ export async function listTaskRuns(sql: Sql, taskId: string): Promise<RunRow[]> 
  * COMPLETED and no status at all walk down the primary key, or the index of owners, which leaves out the network's own.
  */
 export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]> {
-  const { owner, status, task_type, agent_id, client_id, tag, after, limit } = filter;
+  const { owner, status, task_type, agent_id, client_id, tag, metadata, after, limit } = filter;
   const narrowed = {
     ASSIGNED: sql`and task_id in (select task_id from leases)`,
     RUNNING: sql`and task_id in (select task_id from leases)`,
-    FAILED: sql`and task_id in (select task_id from runs where final and status <> 'COMPLETED')`,
-    TIMED_OUT: sql`and task_id in (select task_id from runs where final and status <> 'COMPLETED')`,
+    FAILED: sql`and (closed_status = 'FAILED' or task_id in (select task_id from runs where final and status <> 'COMPLETED'))`,
+    TIMED_OUT: sql`and (closed_status = 'TIMED_OUT' or task_id in (select task_id from runs where final and status <> 'COMPLETED'))`,
+    BLOCKED: sql`and task_id in (select task_id from blocked)`,
+    SKIPPED: sql`and closed_status = 'SKIPPED'`,
     CANCELLED: sql`and closed_status = 'CANCELLED'`,
     EXPIRED: sql`and closed_status = 'EXPIRED'`,
-    PENDING: sql`and task_id in (select task_id from ready union all select task_id from delayed)`,
+    PENDING: sql`and task_id in (select task_id from ready union all select task_id from delayed union all select task_id from gated)`,
     COMPLETED: sql`and closed_status is null`,
   };
   return sql<TaskRow[]>`
@@ -139,6 +165,7 @@ export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]
       }
       ${owner === undefined ? sql`` : sql`and owner = ${owner}`} ${owner === undefined || owner === 'admin' ? sql`` : sql`and owner <> 'admin'`}
       ${client_id ? sql`and client_id = ${client_id}` : sql``} ${tag ? sql`and ${tag} = any(tags)` : sql``}
+      ${metadata ? sql`and metadata ->> ${metadata.key} = ${metadata.value}` : sql``}
       ${after ? sql`and task_id < ${after}` : sql``}
     order by task_id desc limit ${limit}`;
 }

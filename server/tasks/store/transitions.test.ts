@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { claimTasks } from '../../dispatch/store/claim.ts';
 import { noteRuns } from '../../dispatch/store/heartbeat.ts';
 import { applyResults } from '../../dispatch/store/results.ts';
+import { failDependents } from './dependencies.ts';
 import { cancelTask, expireTasks, promoteTasks, retryTask } from './transitions.ts';
 
 describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major) => {
@@ -27,6 +28,11 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
   };
   /** A task in each state there is. */
   const taskIn: Record<TaskStatus, () => Promise<string>> = {
+    BLOCKED: async () => {
+      // Of another class, so that nobody takes it.
+      const [other] = await it.submit({ capability_required: 'other' });
+      return (await it.submit({ depends_on: [other!], on_dependency_failure: 'fail' }))[0]!;
+    },
     PENDING: async () => (await it.submit({}))[0]!,
     ASSIGNED: async () => {
       const [id] = await it.submit({});
@@ -51,6 +57,13 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
       await expireTasks(it.sql, 10);
       return id!;
     },
+    SKIPPED: async () => {
+      const [other] = await it.submit({ capability_required: 'other' });
+      const [id] = await it.submit({ depends_on: [other!], on_dependency_failure: 'skip' });
+      await cancelTask(it.sql, other!, null);
+      await failDependents(it.sql, 10);
+      return id!;
+    },
   };
   const ended = async (status: TaskStatus) => {
     const [id] = await it.submit({ max_retries: 0 });
@@ -71,12 +84,16 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
         expect(await it.status(id)).toBe(status);
         return;
       }
-      expect(cancelled).toHaveLength(status === 'PENDING' ? 0 : 1);
+      expect(cancelled).toHaveLength(status === 'PENDING' || status === 'BLOCKED' ? 0 : 1);
       expect(await it.status(id)).toBe('CANCELLED');
       expect((await it.eventsOf(id)).at(-1)).toBe('task.cancelled');
-      expect(await it.sql`select closed_reason from tasks`).toEqual([{ closed_reason: 'because' }]);
+      expect(await it.sql`select closed_reason from tasks where task_id = ${id}`).toEqual([
+        { closed_reason: 'because' },
+      ]);
       expect(await cancelTask(it.sql, id, 'again')).toBeUndefined();
-      expect(await it.sql`select task_id from ready union all select task_id from delayed`).toEqual([]);
+      expect(
+        await it.sql`select task_id from ready where task_id = ${id} union all select task_id from delayed`,
+      ).toEqual([]);
     });
 
     test('of a delayed task, and of one that nobody knows', async () => {

@@ -2,6 +2,8 @@ import { type Actor, recordAudit } from '../../audit/record.ts';
 import { recordEvent } from '../../events/record.ts';
 import type { Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
+import { releasing } from './concurrency.ts';
+import { closing, freeKeys } from './dependencies.ts';
 
 /**
  * Cancels a task: at once where it waits; where it runs it is CANCELLED too, and its run keeps the slot until the agent says
@@ -18,9 +20,10 @@ export async function cancelTask(
     change: sql`
       update tasks set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
       where task_id = ${taskId} and closed_status is null
-        and (exists (select from unqueued) or exists (select from undelayed) or exists (select from told))
-      returning task_id, task_id as subject_id, owner, jsonb_build_object('reason', closed_reason) as detail,
-        jsonb_build_object('status', coalesce((select case when started_at is null then 'ASSIGNED' else 'RUNNING' end from told order by replica limit 1), 'PENDING')) as before,
+        and (exists (select from unqueued) or exists (select from undelayed) or exists (select from unblocked) or exists (select from ungated) or exists (select from told))
+      returning task_id, task_id as subject_id, owner, has_dependents,
+        case when exists (select from unqueued) or exists (select from undelayed) then concurrency_key end as concurrency_key, false as completed, jsonb_build_object('reason', closed_reason) as detail,
+        jsonb_build_object('status', coalesce((select case when started_at is null then 'ASSIGNED' else 'RUNNING' end from told order by replica limit 1), (select 'BLOCKED' from unblocked), 'PENDING')) as before,
         jsonb_build_object('status', closed_status, 'reason', closed_reason) as after`,
     before: {
       told: sql`
@@ -29,6 +32,14 @@ export async function cancelTask(
       unqueued: sql`
         delete from ready where task_id = ${taskId} and (class_id, rank) = (select class_id, rank from tasks where task_id = ${taskId}) returning task_id`,
       undelayed: sql`delete from delayed where task_id = ${taskId} returning task_id`,
+      unblocked: sql`delete from blocked where task_id = ${taskId} returning task_id`,
+      ungated: sql`delete from gated where task_id = ${taskId} returning task_id`,
+      edges: sql`delete from dependencies where task_id = any(array(select task_id from unblocked)) returning task_id`,
+    },
+    also: {
+      ...closing(sql, 'changed'),
+      unkeyed: sql.unsafe(freeKeys('changed')),
+      ...releasing(sql, 'changed'),
     },
     event: recordEvent(sql, 'task.cancelled'),
     audit: recordAudit(sql, by, 'task.cancel'),
@@ -56,13 +67,17 @@ export async function retryTask(
     change: sql`
       update tasks t set closed_status = null, closed_at = null, closed_reason = null,
         reset_fence = coalesce((select max(fence) from runs where task_id = ${taskId}), 0)
-      from ended where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId}) and ended.status <> 'COMPLETED'
-      returning task_id, class_id::int, rank, task_id as subject_id, owner, null::jsonb as detail,
+      from ended where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId}) and ended.status not in ('COMPLETED', 'SKIPPED')
+      returning task_id, class_id::int, rank, run_at, unique_key, concurrency_key, task_id as subject_id, owner, null::jsonb as detail,
         jsonb_build_object('status', ended.status, 'reason', ended.reason) as before, jsonb_build_object('status', 'PENDING') as after`,
     also: {
       queued: sql`
         insert into ready (class_id, rank, task_id, replica, attempt, failures)
-        select class_id, rank, task_id, 0, 0, 0 from changed`,
+        select class_id, rank, task_id, 0, 0, 0 from changed where concurrency_key is null`,
+      gate: sql`
+        insert into gated (owner, concurrency_key, rank, task_id, class_id, run_at)
+        select owner, concurrency_key, rank, task_id, class_id, run_at from changed where concurrency_key is not null`,
+      keyed: sql`insert into unique_keys (owner, unique_key, task_id) select owner, unique_key, task_id from changed where unique_key is not null`,
     },
     event: recordEvent(sql, 'task.retried'),
     audit: recordAudit(sql, by, 'task.retry'),
@@ -72,35 +87,49 @@ export async function retryTask(
 }
 
 /**
- * Ends tasks nobody has started by their `expires_at`. Those that were started, or have ended, are merely forgotten here; one
- * that is handed out but not begun, or just moving from `delayed` to `ready`, is looked for again by the next tick.
+ * Ends tasks nobody has started by their `expires_at`, and tasks that wait when their whole time is over (`started` rows).
+ * Those that were started, or have ended, are merely forgotten here; one that is handed out but not begun, or runs until its
+ * time is over, or is just moving from `delayed` to `ready`, is looked for again by the next tick.
  */
 export async function expireTasks(sql: Sql, limit: number): Promise<number> {
   // A run that was lost or given back before it said that it had started did not start the task.
   const begun = sql`(r.started_at is not null or r.status in ('COMPLETED', 'FAILED', 'TIMED_OUT'))`;
-  const unbegun = sql`not exists (select from runs r where r.task_id = due.task_id and ${begun})`;
+  const waits = sql`(due.started or not exists (select from runs r where r.task_id = due.task_id and ${begun}))`;
   const rows = await transition<{ expired: number }>(sql, {
     before: {
       due: sql`
-        select expires_at, task_id from expiring where expires_at <= (select now from clock)
-        order by 1, 2 limit ${limit} for update skip locked`,
+        select expires_at, task_id, started from expiring where expires_at <= (select now from clock)
+        order by 1, 2, 3 limit ${limit} for update skip locked`,
       unqueued: sql`
         delete from ready q using due, tasks t
-        where t.task_id = due.task_id and q.class_id = t.class_id and q.rank = t.rank and q.task_id = t.task_id and ${unbegun} returning q.task_id`,
-      undelayed: sql`delete from delayed d using due where d.task_id = due.task_id and ${unbegun} returning d.task_id`,
-      ended: sql`select task_id from unqueued union all select task_id from undelayed`,
+        where t.task_id = due.task_id and q.class_id = t.class_id and q.rank = t.rank and q.task_id = t.task_id and ${waits} returning q.task_id`,
+      undelayed: sql`delete from delayed d using due where d.task_id = due.task_id and ${waits} returning d.task_id`,
+      unblocked: sql`delete from blocked b using due where b.task_id = due.task_id returning b.task_id`,
+      ungated: sql`delete from gated g using due where g.task_id = due.task_id and ${waits} returning g.task_id`,
+      edges: sql`delete from dependencies where task_id = any(array(select task_id from unblocked)) returning task_id`,
+      ended: sql`select task_id from unqueued union select task_id from undelayed union select task_id from unblocked union select task_id from ungated`,
       forgotten: sql`
-        delete from expiring e using due d where e.expires_at = d.expires_at and e.task_id = d.task_id and (
+        delete from expiring e using due d where e.expires_at = d.expires_at and e.task_id = d.task_id and e.started = d.started and (
           d.task_id in (select task_id from ended)
-          or exists (select from leases l where l.task_id = d.task_id and l.started_at is not null)
-          or exists (select from runs r where r.task_id = d.task_id and ${begun})
-          or exists (select from tasks t where t.task_id = d.task_id and t.closed_status is not null))
+          or not d.started and (
+            exists (select from leases l where l.task_id = d.task_id and l.started_at is not null)
+            or exists (select from runs r where r.task_id = d.task_id and ${begun}))
+          or exists (select from tasks t where t.task_id = d.task_id and t.closed_status is not null)
+          or exists (select from runs r where r.task_id = d.task_id and r.final))
         returning e.task_id`,
     },
     change: sql`
-      update tasks set closed_status = 'EXPIRED', closed_at = (select now from clock), closed_reason = 'not started by expires_at'
-      where closed_status is null and task_id in (select task_id from ended)
-      returning task_id as subject_id, null::jsonb as detail`,
+      update tasks t set closed_status = case when late.over then 'TIMED_OUT' else 'EXPIRED' end, closed_at = (select now from clock),
+        closed_reason = case when late.over then 'took longer than ' || t.task_timeout_seconds || ' s in all' else 'not started by expires_at' end
+      from (select task_id, bool_and(started) as over from due where task_id in (select task_id from ended) group by task_id) late
+      where t.closed_status is null and t.task_id = late.task_id
+      returning t.task_id, t.task_id as subject_id, t.owner, t.has_dependents, false as completed, jsonb_build_object('status', t.closed_status) as detail,
+        case when t.task_id in (select task_id from unqueued union select task_id from undelayed) then t.concurrency_key end as concurrency_key`,
+    also: {
+      ...closing(sql, 'changed'),
+      unkeyed: sql.unsafe(freeKeys('changed')),
+      ...releasing(sql, 'changed'),
+    },
     event: recordEvent(sql, 'task.expired'),
     answer: sql`select count(*)::int as expired from forgotten`,
   });

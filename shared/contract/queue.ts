@@ -1,0 +1,213 @@
+import { z } from 'zod';
+import { AGENT_MODE, states, TASK } from '../lifecycle.ts';
+import { endpoint } from './endpoint.ts';
+import {
+  capability,
+  id,
+  instant,
+  json,
+  nullableTimestamp,
+  page,
+  pageQuery,
+  priority,
+  taskType,
+  text,
+  timestamp,
+} from './fields.ts';
+import { taskSummary } from './tasks.ts';
+
+const count = z.int().min(0);
+const taskParams = z.object({ task_id: id('task') });
+
+const queueFigures = z.object({
+  ready: count,
+  delayed: count,
+  blocked: count.describe('Wait for other tasks'),
+  gated: count.describe('Wait for room under their concurrency key'),
+  running: count.describe('Live runs, those that are being stopped too'),
+  by_priority: z.record(z.string(), count).describe('Of what is ready, by priority 1 to 10'),
+  oldest: nullableTimestamp.describe('The earliest run_at of what is ready'),
+  age_ms: z
+    .object({ p50: count, p90: count, p99: count, max: count })
+    .nullable()
+    .describe('How long what is ready has been so: since its run_at'),
+});
+export const getQueueStats = endpoint({
+  method: 'GET',
+  path: '/aitp/queue/stats',
+  tag: 'Queue',
+  summary:
+    'What waits and runs, by capability, the longest queue first. Where more than 10,000 tasks are ready (`estimated`), by_priority, oldest and age_ms are read off a sample of them, taken evenly in the order they will be claimed in; the other figures are always exact',
+  principals: ['key'],
+  scope: 'tasks:read',
+  ownership: 'list',
+  query: z.strictObject({ capability: capability.optional() }),
+  response: z.object({
+    data: z
+      .array(queueFigures.extend({ capability: z.string(), paused: z.boolean().describe('Of one owner at least') }))
+      .describe('At most 1,000'),
+    totals: queueFigures,
+    estimated: z.boolean(),
+  }),
+});
+
+const pausedCapability = z.object({
+  owner: z.string().describe('Whose tasks; `*` for everybody’s'),
+  capability: z.string(),
+  paused: z.boolean(),
+  paused_at: nullableTimestamp,
+  paused_by: z.enum(['owner', 'network']).nullable(),
+});
+const capabilityParams = z.object({ capability });
+const pausing = {
+  method: 'POST',
+  tag: 'Queue',
+  principals: ['key'],
+  scope: 'tasks:write',
+  ownership: 'list',
+  params: capabilityParams,
+  response: pausedCapability,
+} as const;
+export const listQueueCapabilities = endpoint({
+  method: 'GET',
+  path: '/aitp/queue/capabilities',
+  tag: 'Queue',
+  summary: 'The capabilities tasks were submitted for, and which of them are paused: those first',
+  principals: ['key'],
+  scope: 'tasks:read',
+  ownership: 'list',
+  query: z.strictObject({ capability: capability.optional() }),
+  response: z.object({ data: z.array(pausedCapability).describe('At most 1,000') }),
+});
+export const pauseCapability = endpoint({
+  ...pausing,
+  path: '/aitp/queue/capabilities/{capability}/pause',
+  summary:
+    'Hand out no tasks that require just this capability, neither new ones nor those that wait; what runs goes on. An admin pauses everybody’s, others their own',
+  audit: 'capability.pause',
+  problems: ['conflict'],
+});
+export const resumeCapability = endpoint({
+  ...pausing,
+  path: '/aitp/queue/capabilities/{capability}/resume',
+  summary: 'Hand them out again: an admin ends the pause for everybody, others their own',
+  audit: 'capability.resume',
+});
+
+export const getWorkload = endpoint({
+  method: 'GET',
+  path: '/ains/agents/{agent_id}/workload',
+  tag: 'Queue',
+  summary: 'What an agent does, and what there is for it to do',
+  principals: ['key'],
+  scope: 'agents:read',
+  ownership: 'path',
+  params: z.object({ agent_id: id('agent') }),
+  response: z.object({
+    agent_id: id('agent'),
+    mode: z.enum(states(AGENT_MODE)),
+    slots: count,
+    slots_used: count,
+    able: z.boolean().describe('Whether it could be given anything now'),
+    reason: z.string().nullable().describe('Why not'),
+    runs: z.array(
+      z.object({
+        run_id: id('run'),
+        task_id: id('task'),
+        capability: z.string(),
+        attempt: z.int(),
+        assigned_at: timestamp,
+        started_at: nullableTimestamp,
+        cancel_requested_at: nullableTimestamp,
+      }),
+    ),
+    capabilities: z
+      .array(z.object({ capability: z.string(), ready: count, paused: z.boolean() }))
+      .describe('What it may be given tasks of, the longest queue first; `ready` leaves out what is paused'),
+  }),
+  problems: ['not-found'],
+});
+
+export const explainTask = endpoint({
+  method: 'GET',
+  path: '/aitp/tasks/{task_id}/explain',
+  tag: 'Queue',
+  summary: 'Why a task does not run, and which agents could have it',
+  principals: ['key'],
+  scope: 'tasks:read',
+  ownership: 'path',
+  params: taskParams,
+  response: z.object({
+    task_id: id('task'),
+    status: z.enum(states(TASK)),
+    place: z.enum(['blocked', 'delayed', 'gated', 'ready', 'leased', 'ended']),
+    reason: z.string(),
+    paused: z.boolean(),
+    until: nullableTimestamp.describe('When it becomes ready, where it is delayed'),
+    agent_id: z.string().nullable().describe('Who has it, where it is leased'),
+    ahead: count
+      .nullable()
+      .describe('How many tasks with the same requirements are claimed before it, where it is ready'),
+    candidates: z
+      .array(
+        z.object({
+          agent_id: id('agent'),
+          able: z.boolean(),
+          reason: z.string().nullable().describe('The first reason why it may not have it'),
+        }),
+      )
+      .describe('Agents that serve its owner, those that may have it first; at most 200'),
+  }),
+  problems: ['not-found'],
+});
+
+export const prioritiseTask = endpoint({
+  method: 'PUT',
+  path: '/aitp/tasks/{task_id}/priority',
+  tag: 'Tasks',
+  summary: 'Change the priority of a task that waits',
+  principals: ['key'],
+  scope: 'tasks:write',
+  ownership: 'path',
+  audit: 'task.prioritise',
+  params: taskParams,
+  body: z.strictObject({ priority }),
+  response: taskSummary,
+  problems: ['not-found', 'conflict', 'task-terminal'],
+});
+
+const deadLetterFilter = {
+  task_type: taskType.optional(),
+  capability: capability.optional(),
+  agent_id: id('agent').optional().describe('Whose run was the last'),
+  error_code: text(128).min(1).optional(),
+  from: instant.optional().describe('Ended then or later'),
+  to: instant.optional().describe('Ended before'),
+};
+export const listDeadLetters = endpoint({
+  method: 'GET',
+  path: '/aitp/dead-letters',
+  tag: 'Dead letters',
+  summary: 'List the tasks that failed or took too long and are not tried again, the last to end first',
+  principals: ['key'],
+  scope: 'tasks:read',
+  ownership: 'list',
+  query: z.strictObject({ ...deadLetterFilter, ...pageQuery }),
+  response: page(taskSummary.extend({ error: json.nullable() })),
+});
+export const retryDeadLetters = endpoint({
+  method: 'POST',
+  path: '/aitp/dead-letters/retry',
+  tag: 'Dead letters',
+  summary: 'Queue dead letters again, the first to end first, attempts reset, history kept',
+  principals: ['key'],
+  scope: 'tasks:write',
+  ownership: 'list',
+  audit: 'task.retry',
+  body: z.strictObject({
+    ...deadLetterFilter,
+    limit: z.int().min(1).max(1_000).default(100),
+    dry_run: z.boolean().default(false).describe('Only count them'),
+  }),
+  response: z.object({ matched: count.describe('With those beyond the limit'), retried: count }),
+});
