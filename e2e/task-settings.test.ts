@@ -91,7 +91,15 @@ test('a task whose whole time is over ends, waiting or running', async () => {
   // The next try would come after the end: it still waits, and ends there.
   await network.clock.advance('31s');
   expect((await network.task(late)).status).toBe('TIMED_OUT');
+  // A person's retry begins its time anew.
+  await network.admin(retryTask, { params: { task_id: running } });
+  const anew = await agent.take();
+  expect(anew.timeout_seconds).toBe(60);
+  await network.clock.advance('61s');
+  expect((await network.task(running)).status).toBe('TIMED_OUT');
   await network.admin(retryTask, { params: { task_id: waiting } });
+  await network.clock.advance('61s');
+  expect((await network.task(waiting)).status).toBe('TIMED_OUT');
 });
 
 test('a task that needs labels waits for an agent that has them', async () => {

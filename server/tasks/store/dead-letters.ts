@@ -4,6 +4,7 @@ import { recordEvent } from '../../events/record.ts';
 import type { Fragment, Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
 import { SUMMARY, type TaskRow } from './read.ts';
+import { queuedAgain, reopened, reopenedColumns } from './reopen.ts';
 
 export interface DeadLetterFilter {
   /** Whose; everybody's unless said. */
@@ -102,19 +103,10 @@ export async function retryDeadLetters(
         on conflict do nothing returning task_id`,
     },
     change: sql`
-      update tasks t set closed_status = null, closed_at = null, closed_reason = null,
-        reset_fence = coalesce((select max(fence) from runs where runs.task_id = t.task_id), 0)
-      from ended e where t.task_id = e.task_id and (e.unique_key is null or e.task_id in (select task_id from keyed))
-      returning t.task_id, t.class_id::int, t.rank, t.run_at, t.concurrency_key, t.task_id as subject_id, t.owner, null::jsonb as detail,
+      update tasks t set ${reopened(sql)} from ended e where t.task_id = e.task_id and (e.unique_key is null or e.task_id in (select task_id from keyed))
+      returning ${reopenedColumns(sql)}, t.task_id as subject_id, t.owner, null::jsonb as detail,
         jsonb_build_object('status', e.status, 'reason', e.closed_reason) as before, jsonb_build_object('status', 'PENDING') as after`,
-    also: {
-      queued: sql`
-        insert into ready (class_id, rank, task_id, replica, attempt, failures)
-        select class_id, rank, task_id, 0, 0, 0 from changed where concurrency_key is null`,
-      gate: sql`
-        insert into gated (owner, concurrency_key, rank, task_id, class_id, run_at)
-        select owner, concurrency_key, rank, task_id, class_id, run_at from changed where concurrency_key is not null`,
-    },
+    also: queuedAgain(sql),
     event: recordEvent(sql, 'task.retried'),
     audit: recordAudit(sql, by, 'task.retry'),
     answer: sql`select class_id from changed`,

@@ -4,6 +4,7 @@ import type { Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
 import { releasing } from './concurrency.ts';
 import { closing, freeKeys } from './dependencies.ts';
+import { queuedAgain, reopened, reopenedColumns } from './reopen.ts';
 
 /**
  * Cancels a task: at once where it waits; where it runs it is CANCELLED too, and its run keeps the slot until the agent says
@@ -65,18 +66,11 @@ export async function retryTask(
         ) r on true`,
     },
     change: sql`
-      update tasks t set closed_status = null, closed_at = null, closed_reason = null,
-        reset_fence = coalesce((select max(fence) from runs where task_id = ${taskId}), 0)
-      from ended where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId}) and ended.status not in ('COMPLETED', 'SKIPPED')
-      returning task_id, class_id::int, rank, run_at, unique_key, concurrency_key, task_id as subject_id, owner, null::jsonb as detail,
+      update tasks t set ${reopened(sql)} from ended where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId}) and ended.status not in ('COMPLETED', 'SKIPPED')
+      returning ${reopenedColumns(sql)}, t.unique_key, t.task_id as subject_id, t.owner, null::jsonb as detail,
         jsonb_build_object('status', ended.status, 'reason', ended.reason) as before, jsonb_build_object('status', 'PENDING') as after`,
     also: {
-      queued: sql`
-        insert into ready (class_id, rank, task_id, replica, attempt, failures)
-        select class_id, rank, task_id, 0, 0, 0 from changed where concurrency_key is null`,
-      gate: sql`
-        insert into gated (owner, concurrency_key, rank, task_id, class_id, run_at)
-        select owner, concurrency_key, rank, task_id, class_id, run_at from changed where concurrency_key is not null`,
+      ...queuedAgain(sql),
       keyed: sql`insert into unique_keys (owner, unique_key, task_id) select owner, unique_key, task_id from changed where unique_key is not null`,
     },
     event: recordEvent(sql, 'task.retried'),
