@@ -15,7 +15,7 @@ import {
 } from '../agents/store/enrolment.ts';
 import { insertAgent } from '../agents/store/write.ts';
 import type { Ctx } from '../platform/ctx.ts';
-import { constraintOf, sqlState } from '../platform/storage-errors.ts';
+import { constraintOf, isUniqueViolation } from '../platform/storage-errors.ts';
 import type { Dispatch } from './dispatch.ts';
 import { bootAgent, type Life } from './store/boot.ts';
 import { HEARTBEAT_INTERVAL_MS, LEASE_TTL_MS } from './store/heartbeat.ts';
@@ -26,7 +26,6 @@ const PROTOCOL_VERSION = 1;
 const POLL_WAIT_MS = 25_000;
 /** How often a minute an agent may begin a new life: each leaves a row for good. One that crashes at every start and waits a second stays below. */
 const RESTARTS_PER_MINUTE = 60;
-const UNIQUE_VIOLATION = '23505';
 
 /** An agent that is in, and whose tokens are of which epoch. */
 type Admitted = Pick<Holder, 'agent_id' | 'token_epoch'>;
@@ -122,7 +121,7 @@ async function enrol(
     if (created) return created;
   } catch (error) {
     if (constraintOf(error) === 'used_jtis_once') throw usedBefore(claims.jti, error);
-    if (sqlState(error) !== UNIQUE_VIOLATION) throw error;
+    if (!isUniqueViolation(error)) throw error;
   }
   // The same key registered twice at once, perhaps for the last use: the second is the first one's new life.
   const known = await findEnrolmentByKey(ctx.db.admin, jkt);
@@ -145,7 +144,7 @@ async function boot(ctx: Ctx, { restarts }: Dispatch, known: Enrolment, life: Li
     ctx.notifier.tell('ready', booted.ready);
     return { agent_id: life.agentId, token_epoch: booted.token_epoch };
   } catch (error) {
-    throw sqlState(error) === UNIQUE_VIOLATION ? usedBefore(life.jti, error) : error;
+    throw isUniqueViolation(error) ? usedBefore(life.jti, error) : error;
   }
 }
 

@@ -33,6 +33,9 @@ export const isConnectionLoss = (error: unknown): boolean => {
 /** Whether a row of the statement was at fault (a value the database refuses), not the statement or the connection. */
 export const isDataError = (error: unknown): boolean => /^(22|23)/.test(codeOf(error));
 
+/** Whether a row of the same key was there already. */
+export const isUniqueViolation = (error: unknown): boolean => codeOf(error) === '23505';
+
 /** Deadlocks and serialisation failures: the statement did nothing and may be sent again. */
 export const isRetryable = (error: unknown): boolean => /^(40P01|40001)$/.test(codeOf(error));
 

@@ -32,14 +32,19 @@ export const registrationClaims = z.strictObject({
 });
 export type RegistrationClaims = z.output<typeof registrationClaims>;
 
-/** What a key rotation claims (header: alg EdDSA, typ agent-key-rotation+jwt), signed by the key the agent has. */
-export const rotationClaims = z.strictObject({
+/** What an agent claims in everything it signs about itself once it is registered. */
+const ownWord = {
   iss: id('agent'),
   sub: id('agent'),
   aud: z.literal('muster'),
   iat: z.int(),
   exp: z.int(),
   jti: z.string().min(8).max(128),
+};
+
+/** What a key rotation claims (header: alg EdDSA, typ agent-key-rotation+jwt), signed by the key the agent has. */
+export const rotationClaims = z.strictObject({
+  ...ownWord,
   boot_id: id('boot'),
   new_jwk: z.strictObject({ kty: z.literal('OKP'), crv: z.literal('Ed25519'), x: thumbprint }),
 });
@@ -47,24 +52,14 @@ export type RotationClaims = z.output<typeof rotationClaims>;
 
 /** What the new key signs for it (header: alg EdDSA, typ agent-key-confirmation+jwt): `rotation_hash` is the rotation's SHA-256, base64url. */
 export const confirmationClaims = z.strictObject({
-  iss: id('agent'),
-  sub: id('agent'),
-  aud: z.literal('muster'),
-  iat: z.int(),
-  exp: z.int(),
-  jti: z.string().min(8).max(128),
+  ...ownWord,
   rotation_hash: thumbprint,
 });
 export type ConfirmationClaims = z.output<typeof confirmationClaims>;
 
 /** What an assertion claims (header: alg EdDSA, typ agent-assertion+jwt). A new `boot_id` is a restart. */
 export const assertionClaims = z.strictObject({
-  iss: id('agent'),
-  sub: id('agent'),
-  aud: z.literal('muster'),
-  iat: z.int(),
-  exp: z.int(),
-  jti: z.string().min(8).max(128),
+  ...ownWord,
   boot_id: id('boot'),
 });
 export type AssertionClaims = z.output<typeof assertionClaims>;
