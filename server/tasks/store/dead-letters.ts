@@ -88,7 +88,7 @@ export async function retryDeadLetters(
     before: {
       dead: deadLetters(sql, filter, { order: 'asc', limit }),
       locked: sql`
-        select task_id, owner, unique_key, closed_status, closed_reason, reset_fence from tasks
+        select task_id, owner, unique_key, run_at, task_timeout_seconds, closed_status, closed_reason, reset_fence from tasks
         where task_id = any(array(select task_id from dead)) order by task_id for no key update skip locked`,
       // What the row says now: it may have been retried since the statement began.
       ended: sql`

@@ -58,7 +58,7 @@ export async function retryTask(
 ): Promise<{ task_id: string; class_id: number } | undefined> {
   const [row] = await transition<{ task_id: string; class_id: number }>(sql, {
     before: {
-      locked: sql`select task_id, closed_status, closed_reason, reset_fence from tasks where task_id = ${taskId} for no key update`,
+      locked: sql`select task_id, run_at, task_timeout_seconds, closed_status, closed_reason, reset_fence from tasks where task_id = ${taskId} for no key update`,
       ended: sql`
         select coalesce(l.closed_status, case r.status when 'LOST' then 'FAILED' else r.status end) as status, l.closed_reason as reason
         from locked l left join lateral (
