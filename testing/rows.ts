@@ -26,7 +26,7 @@ export interface Rows {
   task(seed?: Partial<NewTask>): Promise<NewTask>;
   /** Inserts tasks, as a submit does. Answers their ids. */
   submit(...seeds: Partial<NewTask>[]): Promise<string[]>;
-  classOf(capability: string, owner?: string): Promise<number>;
+  classOf(capability: string, owner?: string, slotCost?: number): Promise<number>;
   status(taskId: string): Promise<string | undefined>;
   /** Kinds of the events that name a task, an agent or a schedule, in order. */
   eventsOf(subjectId: string): Promise<string[]>;
@@ -81,13 +81,15 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
       await insertTasks(db.hot, tasks);
       return tasks.map((task) => task.task_id);
     },
-    classOf(capability, owner = 'admin') {
-      const key = `${owner}\n${capability}`;
+    classOf(capability, owner = 'admin', slot_cost = 1) {
+      const key = `${owner}\n${capability}\n${slot_cost}`;
       const known =
         classes.get(key) ??
-        ensureClass(sql, { owner, capability, labels_required: {}, labels_preferred: {} }, '').then(
-          (it) => it.class_id,
-        );
+        ensureClass(
+          sql,
+          { owner, capability, labels_required: {}, labels_preferred: {}, slot_cost },
+          slot_cost === 1 ? '' : String(slot_cost),
+        ).then((it) => it.class_id);
       classes.set(key, known);
       return known;
     },

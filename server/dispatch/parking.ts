@@ -228,7 +228,7 @@ export class Parking {
       boot_id: poll.boot_id,
       accept: (fence, task) => {
         poll.reserved -= 1;
-        poll.runs.push({ ...task, fence, attempt: 1 });
+        poll.runs.push({ ...task, fence, attempt: 1, slot_cost: 1 });
         this.settle(poll);
       },
       decline: () => {

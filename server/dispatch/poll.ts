@@ -77,7 +77,7 @@ async function reconcile(
   if (!idle && slots_used <= holding.length) return { runs: [], cancel: [] };
   const found = holding.length > 0 ? await findHeldRuns(db.hot, life.agent_id, holding.map(fenceOf)) : [];
   const cancel = found.filter((run) => run.cancel).map((run) => run.fence);
-  if (found.length >= slots_used) return { runs: [], cancel };
+  if (found.reduce((sum, run) => sum + run.slot_cost, 0) >= slots_used) return { runs: [], cancel };
   const named = new Set([...found, ...claimed].map((run) => run.fence));
   const missing = (await listHeldRuns(db.hot, life.agent_id)).filter((run) => !named.has(run.fence));
   const over = missing
@@ -106,7 +106,7 @@ function answer(
 
 /** A run as JSON. Its input is text from the submitter, through Postgres, to the agent: never parsed on the way. */
 function runText({ input_data, checkpoint, traceparent, ...run }: ClaimedRun): string {
-  const { fence, task_id, task_type, capability_required, attempt, timeout_seconds } = run;
+  const { fence, task_id, task_type, capability_required, attempt, timeout_seconds, slot_cost } = run;
   const head = JSON.stringify({
     run_id: runIdOf(fence),
     fence,
@@ -115,6 +115,7 @@ function runText({ input_data, checkpoint, traceparent, ...run }: ClaimedRun): s
     capability_required,
     attempt,
     timeout_seconds,
+    ...(slot_cost > 1 ? { slot_cost } : {}),
     ...(traceparent ? { traceparent } : {}),
   });
   const kept = checkpoint ? `,"checkpoint":${checkpoint}` : '';

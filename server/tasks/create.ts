@@ -107,6 +107,7 @@ const submissionOf = (ctx: Ctx, body: Body, once: Once | undefined): Submission 
   task_timeout_seconds: body.task_timeout_seconds ?? null,
   labels_required: body.labels_required,
   labels_preferred: body.labels_preferred,
+  slot_cost: body.slot_cost,
   tags: body.tags,
   metadata: JSON.stringify(body.metadata),
   unique_key: body.unique_key ?? null,

@@ -20,7 +20,7 @@ export type HandOff = (classIds: readonly number[]) => (Offer | undefined)[];
 
 /** What a task asks for, before it has a class. */
 export type Submission = Omit<NewTask, 'task_id' | 'class_id' | 'agent_id' | 'boot_id'> &
-  Pick<Requirements, 'labels_required' | 'labels_preferred'>;
+  Pick<Requirements, 'labels_required' | 'labels_preferred' | 'slot_cost'>;
 
 /** What became of a submission. `refused`: the request was there before, or an open task has its unique key. */
 export interface Submitted {
@@ -50,7 +50,9 @@ export function createSubmitter(
 ): Submitter {
   const insert: Batcher<NewTask, Pick<Submitted, 'status' | 'refused' | 'now'>> = createBatcher(
     async (tasks) => {
-      const offers = handOff(tasks.map((task) => (isReady(task) ? task.class_id : 0)));
+      const offers = handOff(
+        tasks.map((task) => (isReady(task) && classes.find(task.class_id)?.slot_cost === 1 ? task.class_id : 0)),
+      );
       const rows = tasks.map((task, n) => ({
         ...task,
         agent_id: offers[n]?.agent_id ?? null,
@@ -78,9 +80,9 @@ export function createSubmitter(
     { inFlight: 2, maxItems: BATCH_BYTES, weight },
   );
   return {
-    async submit({ labels_required, labels_preferred, ...submission }) {
+    async submit({ labels_required, labels_preferred, slot_cost, ...submission }) {
       const { owner, capability_required: capability } = submission;
-      const class_id = await classes.idOf({ owner, capability, labels_required, labels_preferred });
+      const class_id = await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost });
       const task: NewTask = { ...submission, task_id: newId('task'), class_id, agent_id: null, boot_id: null };
       return { task, ...(await insert(task)) };
     },

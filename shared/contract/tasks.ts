@@ -39,6 +39,7 @@ const moreSettings = {
   labels_preferred: labelsOfAgents
     .default({})
     .describe('What labels it should have: one that waits with them is given the task before others'),
+  slot_cost: z.int().min(1).max(1_000).default(1).describe('How many of its slots an agent gives it'),
   retry_base_ms: z.int().min(1).max(3_600_000).default(BACKOFF_BASE_MS).describe('The first pause before a retry'),
   retry_cap_ms: z.int().min(1).max(86_400_000).default(BACKOFF_CAP_MS).describe('No pause is longer'),
   retry_jitter: z.boolean().default(true).describe('Spread each pause over its upper half'),
@@ -110,6 +111,7 @@ export const taskSummary = z.object({
   task_timeout_seconds: z.int().nullable(),
   labels_required: z.record(z.string(), z.string()),
   labels_preferred: z.record(z.string(), z.string()),
+  slot_cost: z.int(),
   tags: z.array(z.string()),
   metadata: json,
   unique_key: z.string().nullable(),

@@ -39,6 +39,7 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
       input_data: '{"a": "ü\\"\\\\"}',
       attempt: 1,
       timeout_seconds: 9,
+      slot_cost: 1,
       traceparent: '00-ab',
     });
     expect(await it.status(id!)).toBe('ASSIGNED');
@@ -137,8 +138,8 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
     const other = await it.agent();
     const named = [fences.get(1)!, fences.get(0)!, 999_999];
     expect(await findHeldRuns(it.db.hot, agent.agent_id, named)).toEqual([
-      { fence: fences.get(0), cancel: false },
-      { fence: fences.get(1), cancel: true },
+      { fence: fences.get(0), cancel: false, slot_cost: 1 },
+      { fence: fences.get(1), cancel: true, slot_cost: 1 },
     ]);
     expect(await findHeldRuns(it.db.hot, other.agent_id, named)).toEqual([]);
   });

@@ -18,6 +18,7 @@ export interface ClaimedRun {
   input_data: string;
   attempt: number;
   timeout_seconds: number;
+  slot_cost: number;
   traceparent: string | null;
   /** JSON text: what an earlier attempt kept. */
   checkpoint?: string | null;
@@ -97,7 +98,7 @@ slots as (
 ),
 assigned as (${runEvent('run.assigned', 'claimed')})
 select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at, a.n > 0 as able,
-  c.fence, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt, c.timeout_seconds, c.traceparent, k.checkpoint
+  c.fence, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt, c.timeout_seconds, 1::smallint as slot_cost, c.traceparent, k.checkpoint
 from asking a left join claimed c on c.agent_id = a.agent_id ${checkpointOf('c')} order by c.fence`;
 
 interface ClaimRow extends Omit<ClaimedRun, 'fence'>, Omit<Standing, 'runs'> {
@@ -139,7 +140,7 @@ export interface HeldRun extends ClaimedRun {
 export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]> {
   const rows = await hot.unsafe<(Omit<HeldRun, 'fence'> & { fence: string })[]>(
     `select h.*, k.checkpoint from (
-       select l.fence, l.attempt, l.timeout_seconds, l.cancel_requested_at is not null as cancel, t.*
+       select l.fence, l.attempt, l.timeout_seconds, l.slot_cost, l.cancel_requested_at is not null as cancel, t.*
        from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
      ) h ${checkpointOf('h')} order by h.fence`,
     [agentId],
@@ -153,14 +154,14 @@ export async function findHeldRuns(
   hot: Sql,
   agentId: string,
   fences: readonly number[],
-): Promise<{ fence: number; cancel: boolean }[]> {
-  const rows = await hot.unsafe<{ fence: string; cancel: boolean }[]>(
-    `select fence, cancel_requested_at is not null as cancel from leases
+): Promise<{ fence: number; cancel: boolean; slot_cost: number }[]> {
+  const rows = await hot.unsafe<{ fence: string; cancel: boolean; slot_cost: number }[]>(
+    `select fence, slot_cost, cancel_requested_at is not null as cancel from leases
      where fence = any($1::text::bigint[]) and agent_id = $2 order by fence`,
     [arrayLiteral(fences), agentId],
     { prepare: true },
   );
-  return rows.map((row) => ({ fence: Number(row.fence), cancel: row.cancel }));
+  return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
 }
 
 /** Which of these classes have work waiting. */

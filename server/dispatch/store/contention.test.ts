@@ -57,7 +57,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
 const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)]!;
 const submission = (task: Awaited<ReturnType<Rows['task']>>) => {
   const { task_id: _, class_id: __, agent_id: ___, boot_id: ____, ...rest } = task;
-  return { ...rest, labels_required: {}, labels_preferred: {} };
+  return { ...rest, labels_required: {}, labels_preferred: {}, slot_cost: 1 };
 };
 
 describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {

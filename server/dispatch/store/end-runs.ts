@@ -76,7 +76,7 @@ finished as (${runEvent('run.finished', 'judged')})`;
 /** Gives back the slots of the runs that ended. */
 export const RELEASE_SLOTS = `
 released as (
-  update agents set slots_used = slots_used - g.n from (select agent_id, count(*) as n from judged group by 1) g
+  update agents set slots_used = slots_used - g.n from (select agent_id, sum(slot_cost) as n from judged group by 1) g
   where agents.agent_id = any(array(select distinct agent_id from judged)) and agents.agent_id = g.agent_id
 )`;
 

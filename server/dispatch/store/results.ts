@@ -47,7 +47,7 @@ gone as (
   returning l.*
 ),
 ended as materialized (
-  select g.fence, g.task_id, g.replica, g.agent_id, g.class_id, g.capability, g.attempt, g.failures, g.assigned_at, g.started_at, g.progress,
+  select g.fence, g.task_id, g.replica, g.agent_id, g.class_id, g.capability, g.attempt, g.failures, g.assigned_at, g.started_at, g.progress, g.slot_cost,
     g.cancel_requested_at, x.boot_id, x.status, x.fault, x.retryable, x.result_data::json as result_data, x.error::jsonb as error, x.ord
   from gone g join own x on x.fence = g.fence and x.agent_id = g.agent_id
 ),

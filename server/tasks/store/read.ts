@@ -24,6 +24,7 @@ export interface TaskRow {
   task_timeout_seconds: number | null;
   labels_required: Record<string, string>;
   labels_preferred: Record<string, string>;
+  slot_cost: number;
   tags: string[];
   metadata: Json;
   unique_key: string | null;
@@ -89,6 +90,7 @@ export const SUMMARY = [
   'task_timeout_seconds',
   'labels_required',
   'labels_preferred',
+  'slot_cost',
   'tags',
   'metadata',
   'unique_key',
