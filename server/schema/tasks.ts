@@ -74,6 +74,8 @@ export const tasks = pgTable(
     has_dependents: boolean().notNull().default(false),
     schedule_id: idText(),
     batch_id: idText(),
+    /** Which one of its batch it was, from 0. */
+    batch_index: smallint(),
     traceparent: text(),
     run_at: moment().notNull(),
     expires_at: moment(),
