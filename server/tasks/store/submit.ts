@@ -37,6 +37,22 @@ export interface NewTask {
   boot_id: string | null;
 }
 
+/** A batch of tasks, and the request that makes it where that is to count once. */
+export interface NewBatch {
+  batch_id: string;
+  owner: string;
+  atomic: boolean;
+  size: number;
+  /** JSON: of its members those that are no tasks of it, by index, and what became of each instead. */
+  others: string;
+  idempotency_key: string | null;
+  request_hash: string | null;
+  /** Which of its members its tasks are, in the order of the tasks. */
+  indexes: readonly number[];
+  /** Tasks of it that others of it wait for. */
+  needed: readonly string[];
+}
+
 export interface Inserted {
   now: Date;
   /** By position in the batch: the fence of each task that was handed off. */
@@ -98,28 +114,45 @@ const TYPES: Partial<Record<(typeof COLUMNS)[number], string>> = {
   expires_at: 'timestamptz',
 };
 
-/**
- * Inserts tasks. One that fits a parked poll is leased in this very statement, if the agent still has a slot, is open and
- * beats; the rest go to `ready`, to `delayed` until their time, or to `blocked` until what they need has ended. A request that was made before,
- * and a task whose unique key is taken, makes none; one with a concurrency key waits in `gated` until there is room. Agents are locked in id order, as everywhere.
- */
-const INSERT = `
-with clock as materialized (select muster_now() as now),
-x as materialized (
-  select u.*, coalesce(given_run_at, now) as run_at from clock, unnest(${COLUMNS.map((name, n) => `$${n + 1}::text::${TYPES[name] ?? 'text'}[]`).join(', ')})
-  with ordinality as u(${COLUMNS.join(', ').replace('run_at', 'given_run_at')}, ord)
+/** The request that makes a batch, and the batch: rows of their own before those of its tasks. Parameters follow the columns. */
+const [BATCH_ID, OWNER, ATOMIC, SIZE, OTHERS, KEY, HASH, INDEXES, NEEDED] = Array.from(
+  { length: 9 },
+  (_, n) => `$${COLUMNS.length + 1 + n}`,
+);
+const REMEMBERED_BATCH = `
+remembered as (
+  insert into idempotency_keys (owner, idempotency_key, request_hash, batch_id, expires_at)
+  select ${OWNER}::text, ${KEY}, ${HASH}, ${BATCH_ID}::text, now + interval '${KEPT_HOURS} hours' from clock where ${KEY}::text is not null returning task_id
 ),
+batch as (
+  insert into batches (batch_id, owner, atomic, size, others, created_at)
+  select ${BATCH_ID}, ${OWNER}, ${ATOMIC}::boolean, ${SIZE}::int, ${OTHERS}::jsonb, now from clock
+),`;
+const REMEMBERED = `
 remembered as (
   insert into idempotency_keys (owner, idempotency_key, request_hash, task_id, expires_at)
   select owner, idempotency_key, request_hash, task_id, now + interval '${KEPT_HOURS} hours' from x, clock where idempotency_key is not null order by 1, 2
   on conflict do nothing returning task_id
-),
+),`;
+
+/**
+ * Inserts tasks. One that fits a parked poll is leased in this very statement, if the agent still has a slot, is open and
+ * beats; the rest go to `ready`, to `delayed` until their time, or to `blocked` until what they need has ended. A request that was made before,
+ * and a task whose unique key is taken, makes none; one with a concurrency key waits in `gated` until there is room. Agents are locked in id order, as everywhere.
+ * Of a batch either all are made or, when its request or a unique key is there already, the statement fails.
+ */
+const insertText = (batched: boolean) => `
+with clock as materialized (select muster_now() as now),
+x as materialized (
+  select u.*, coalesce(given_run_at, now) as run_at from clock, unnest(${COLUMNS.map((name, n) => `$${n + 1}::text::${TYPES[name] ?? 'text'}[]`).join(', ')})
+  with ordinality as u(${COLUMNS.join(', ').replace('run_at', 'given_run_at')}, ord)
+),${batched ? REMEMBERED_BATCH : REMEMBERED}
 reserved as (
   insert into unique_keys (owner, unique_key, task_id)
   select owner, unique_key, task_id from x
   -- All requests before all unique keys, in every batch: two that meet in both never wait for each other.
   where unique_key is not null and (select count(*) from remembered) >= 0 and (idempotency_key is null or task_id in (select task_id from remembered)) order by 1, 2
-  on conflict do nothing returning task_id
+  ${batched ? '' : 'on conflict do nothing'} returning task_id
 ),
 y as materialized (
   select x.*, now, ${RANK} as rank, run_at <= now and depends_on = '{}' and concurrency_key is null as due, depends_on <> '{}' as bound from x, clock
@@ -129,10 +162,11 @@ inserted as (
   insert into tasks (task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, rank, timeout_seconds,
     max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, tags, metadata, unique_key, concurrency_key, depends_on,
     on_dependency_failure, schedule_id, traceparent, run_at,
-    expires_at, created_at)
+    expires_at, created_at${batched ? ', batch_id, batch_index, has_dependents' : ''})
   select task_id, class_id, owner, client_id, task_type, capability_required, input_data::json, priority, rank, timeout_seconds,
     max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable::text[], task_timeout_seconds, tags::text[], metadata::jsonb, unique_key, concurrency_key,
-    nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end, schedule_id, traceparent, run_at, expires_at, now from y
+    nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end, schedule_id, traceparent, run_at, expires_at, now
+    ${batched ? `, ${BATCH_ID}, (${INDEXES}::int[])[ord], task_id = any(${NEEDED}::text[])` : ''} from y
 ),
 willing as materialized (
   select a.agent_id, g.boot_id, least(g.want, a.slots - a.slots_used) as n
@@ -192,7 +226,31 @@ select c.now, h.ord::int as ord, h.fence from clock c left join (
   union all select ord, null from x where (idempotency_key is not null or unique_key is not null) and (ord in (select ord from y)) is not true
 ) h on true`;
 
-export async function insertTasks(hot: Sql, tasks: readonly NewTask[]): Promise<Inserted> {
+const INSERT = insertText(false);
+const INSERT_BATCH = insertText(true);
+
+export const insertTasks = (hot: Sql, tasks: readonly NewTask[]): Promise<Inserted> => insert(hot, INSERT, tasks, []);
+
+/** Inserts a batch with its tasks, or fails as a unique violation: of `idempotency_keys` or of `unique_keys`. */
+export const insertBatch = (hot: Sql, it: NewBatch, tasks: readonly NewTask[]): Promise<Inserted> =>
+  insert(hot, INSERT_BATCH, tasks, [
+    it.batch_id,
+    it.owner,
+    it.atomic,
+    it.size,
+    it.others,
+    it.idempotency_key,
+    it.request_hash,
+    arrayLiteral(it.indexes),
+    arrayLiteral(it.needed),
+  ]);
+
+async function insert(
+  hot: Sql,
+  text: string,
+  tasks: readonly NewTask[],
+  more: (string | number | boolean | null)[],
+): Promise<Inserted> {
   const columns = COLUMNS.map((name) =>
     arrayLiteral(
       tasks.map((task) => {
@@ -201,9 +259,11 @@ export async function insertTasks(hot: Sql, tasks: readonly NewTask[]): Promise<
       }),
     ),
   );
-  const rows = await hot.unsafe<{ now: Date; ord: number | null; fence: string | null }[]>(INSERT, columns, {
-    prepare: true,
-  });
+  const rows = await hot.unsafe<{ now: Date; ord: number | null; fence: string | null }[]>(
+    text,
+    [...columns, ...more],
+    { prepare: true },
+  );
   const fences = new Map(rows.filter((row) => row.fence !== null).map((row) => [row.ord! - 1, Number(row.fence)]));
   const refused = rows.filter((row) => row.ord !== null && row.fence === null).map((row) => row.ord! - 1);
   return { now: rows[0]!.now, fences, refused: new Set(refused) };
