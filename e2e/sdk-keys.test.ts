@@ -3,10 +3,11 @@ import { join } from 'node:path';
 import { listAgents } from '@muster/shared/contract/agents';
 import { newId } from '@muster/shared/ids';
 import { eventually } from '@muster/testing';
+import { newKey } from '@muster/testing/jwt';
 import { expect, test } from 'vitest';
 import { startLossyProxy } from './fixtures/lossy-proxy.ts';
 import { type Network, scratch, startNetwork, startSdkAgent } from './fixtures/network.ts';
-import { newKey, RawAgent } from './fixtures/raw-agent.ts';
+import { RawAgent } from './fixtures/raw-agent.ts';
 
 const REQUIRED = { env: { MUSTER_REQUIRE_DPOP: 'true' } };
 const PROVING = { proof_of_possession: true };
