@@ -142,3 +142,7 @@ export function arrayLiteral(values: readonly (string | number | boolean | Date 
   });
   return `{${items.join(',')}}`;
 }
+
+/** The numbers of an array as the hot pool answers it. */
+export const numbersOf = (literal: string): number[] =>
+  literal === '{}' ? [] : literal.slice(1, -1).split(',').map(Number);

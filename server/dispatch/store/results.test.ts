@@ -40,7 +40,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const { task_id, fence } = await lease(agent);
     const applied = await applyResults(it.db.hot, [result(agent, fence, { result_data: '{"n": "ü\\\\,\\""}' })]);
     expect(applied).toEqual([
-      { ...agent, fence, awaited: false, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
+      { position: 0, awaited: false, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
     ]);
     expect(await it.status(task_id)).toBe('COMPLETED');
     expect(await rowsOf(task_id)).toMatchObject([{ status: 'COMPLETED', final: true, result_data: { n: 'ü\\,"' } }]);
@@ -179,7 +179,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const [owner, thief] = [await it.agent(), await it.agent()];
       const [wanted, own] = [await lease(owner), await lease(owner)];
       const applied = await applyResults(it.db.hot, [result(thief, wanted.fence), result(owner, own.fence)]);
-      expect(applied.map((it) => it.fence)).toEqual([own.fence]);
+      expect(applied.map((it) => it.position)).toEqual([1]);
       expect(await it.status(wanted.task_id)).toBe('ASSIGNED');
     });
 
