@@ -1,6 +1,6 @@
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
-import { runTimeout } from '../../tasks/store/submit.ts';
+import { runTimeout } from '../../tasks/store/times.ts';
 
 /** An agent that asks for work. */
 export interface Claimant {

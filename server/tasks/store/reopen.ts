@@ -1,5 +1,5 @@
 import type { Fragment, Sql } from '../../platform/database.ts';
-import { RANK } from './submit.ts';
+import { RANK } from './times.ts';
 
 /** What a person's retry does to the row of a task, `t`: its end is taken back, its runs so far stay as history, and its whole time begins anew. */
 export const reopened = (sql: Sql): Fragment => sql`
