@@ -1,4 +1,5 @@
 import { createApiKey } from '@muster/shared/contract/access';
+import { createBatch } from '@muster/shared/contract/batches';
 import type { Endpoint } from '@muster/shared/contract/endpoint';
 import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
 import { ENDPOINTS } from '@muster/shared/contract/index';
@@ -72,6 +73,8 @@ async function nameOf(parameter: string, lasting: boolean): Promise<string> {
     }
     case 'task_id':
       return (await owner.call(createTask, { body: work })).task_id;
+    case 'batch_id':
+      return (await owner.call(createBatch, { body: { tasks: [work] } })).batch_id;
     case 'schedule_id':
       return (await owner.call(createSchedule, { body: { ...work, cron_expression: '0 0 1 1 *' } })).schedule_id;
     case 'enrollment_token_id':

@@ -1,7 +1,18 @@
 import { V7Generator } from 'uuidv7';
 
 /** What an id may name; the prefix of its TypeID. */
-export type IdPrefix = 'agent' | 'batch' | 'boot' | 'coord' | 'enroll' | 'exec' | 'key' | 'req' | 'run' | 'sched' | 'task';
+export type IdPrefix =
+  | 'agent'
+  | 'batch'
+  | 'boot'
+  | 'coord'
+  | 'enroll'
+  | 'exec'
+  | 'key'
+  | 'req'
+  | 'run'
+  | 'sched'
+  | 'task';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 

@@ -3,7 +3,7 @@ import { type Batcher, createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from './classes.ts';
 import type { Requirements } from './store/classes.ts';
-import { insertTasks, type NewTask } from './store/submit.ts';
+import { type Inserted, insertBatch, insertTasks, type NewBatch, type NewTask } from './store/submit.ts';
 
 /** A parked poll that may be given a task in the statement that inserts it. */
 export interface Offer {
@@ -30,9 +30,14 @@ export interface Submitted {
   now: Date;
 }
 
+/** A task of a batch: its id is known before, for others to name. */
+export type BatchSubmission = Submission & Pick<NewTask, 'task_id'>;
+
 /** Submits tasks: those that arrive together are inserted together. */
 export interface Submitter {
   submit(submission: Submission): Promise<Submitted>;
+  /** Submits the tasks of a batch in one statement, all or none: a unique violation, where its request or a unique key is there already. */
+  submitBatch(batch: NewBatch, submissions: readonly BatchSubmission[]): Promise<Submitted[]>;
 }
 
 /** Postgres's cost of a task grows with its size: a batch holds so many bytes of JSON, or one task. Whoever sends much is not to make others wait. */
@@ -48,43 +53,56 @@ export function createSubmitter(
   classes: Classes,
   handOff: HandOff,
 ): Submitter {
-  const insert: Batcher<NewTask, Pick<Submitted, 'status' | 'refused' | 'now'>> = createBatcher(
-    async (tasks) => {
-      const offers = handOff(
-        tasks.map((task) => (isReady(task) && classes.find(task.class_id)?.slot_cost === 1 ? task.class_id : 0)),
-      );
-      const rows = tasks.map((task, n) => ({
-        ...task,
-        agent_id: offers[n]?.agent_id ?? null,
-        boot_id: offers[n]?.boot_id ?? null,
-      }));
-      const inserted = await insertTasks(db.hot, rows).catch((error) => {
-        for (const offer of offers) offer?.decline();
-        throw error;
-      });
-      for (const [n, offer] of offers.entries()) {
-        const fence = inserted.fences.get(n);
-        if (fence === undefined) offer?.decline();
-        else offer?.accept(fence, rows[n]!);
-      }
-      notifier.tell(
-        'ready',
-        rows.filter((row, n) => isReady(row) && !inserted.fences.has(n)).map((row) => row.class_id),
-      );
-      return tasks.map((task, n) => ({
-        status: inserted.fences.has(n) ? 'ASSIGNED' : task.depends_on.length > 0 ? 'BLOCKED' : 'PENDING',
-        refused: inserted.refused.has(n),
-        now: inserted.now,
-      }));
-    },
+  const isOffered = (task: NewTask) => isReady(task) && classes.find(task.class_id)?.slot_cost === 1;
+  const place = async (
+    tasks: readonly NewTask[],
+    insert: (rows: NewTask[]) => Promise<Inserted>,
+  ): Promise<Submitted[]> => {
+    const offers = handOff(tasks.map((task) => (isOffered(task) ? task.class_id : 0)));
+    const rows = tasks.map((task, n) => {
+      const { agent_id, boot_id } = offers[n] ?? task;
+      return { ...task, agent_id, boot_id };
+    });
+    const inserted = await insert(rows).catch((error) => {
+      for (const offer of offers) offer?.decline();
+      throw error;
+    });
+    for (const [n, offer] of offers.entries()) {
+      const fence = inserted.fences.get(n);
+      if (fence === undefined) offer?.decline();
+      else offer?.accept(fence, rows[n]!);
+    }
+    const queued = rows.filter((row, n) => isReady(row) && !inserted.fences.has(n));
+    notifier.tell('ready', [...new Set(queued.map((row) => row.class_id))]);
+    return tasks.map((task, n) => ({
+      task,
+      status: inserted.fences.has(n) ? 'ASSIGNED' : task.depends_on.length > 0 ? 'BLOCKED' : 'PENDING',
+      refused: inserted.refused.has(n),
+      now: inserted.now,
+    }));
+  };
+  const insertOne: Batcher<NewTask, Submitted> = createBatcher(
+    (tasks) => place(tasks, (rows) => insertTasks(db.hot, rows)),
     { inFlight: 2, maxItems: BATCH_BYTES, weight },
   );
+  // Each is a statement of its own: there is nothing to wait for but those before it.
+  const insertWhole: Batcher<{ batch: NewBatch; tasks: NewTask[] }, Submitted[]> = createBatcher(
+    (all) => Promise.all(all.map(({ batch, tasks }) => place(tasks, (rows) => insertBatch(db.hot, batch, rows)))),
+    { inFlight: 2, maxItems: 1 },
+  );
+  const classed = async ({
+    labels_required,
+    labels_preferred,
+    slot_cost,
+    ...it
+  }: BatchSubmission): Promise<NewTask> => {
+    const { owner, capability_required: capability } = it;
+    const class_id = await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost });
+    return { ...it, class_id, agent_id: null, boot_id: null };
+  };
   return {
-    async submit({ labels_required, labels_preferred, slot_cost, ...submission }) {
-      const { owner, capability_required: capability } = submission;
-      const class_id = await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost });
-      const task: NewTask = { ...submission, task_id: newId('task'), class_id, agent_id: null, boot_id: null };
-      return { task, ...(await insert(task)) };
-    },
+    submit: async (submission) => insertOne(await classed({ ...submission, task_id: newId('task') })),
+    submitBatch: async (batch, submissions) =>
+      insertWhole({ batch, tasks: await Promise.all(submissions.map(classed)) }),
   };
 }

@@ -119,6 +119,7 @@ export const taskSummary = z.object({
   depends_on: z.array(z.string()),
   on_dependency_failure: z.string().nullable(),
   schedule_id: z.string().nullable(),
+  batch_id: z.string().nullable(),
   run_at: timestamp,
   expires_at: nullableTimestamp,
   created_at: timestamp,
@@ -133,6 +134,9 @@ export const task = taskSummary.extend({
 });
 export type Task = z.output<typeof task>;
 
+/** A task as somebody submits it. */
+export const newTask = z.strictObject({ ...taskSettings, ...moreSettings, ...ownSettings });
+
 const taskParams = z.object({ task_id: id('task') });
 
 export const createTask = endpoint({
@@ -145,7 +149,7 @@ export const createTask = endpoint({
   ownership: 'new',
   idempotent: true,
   status: 201,
-  body: z.strictObject({ ...taskSettings, ...moreSettings, ...ownSettings }),
+  body: newTask,
   response: z.object({
     task_id: id('task'),
     status: z.enum(states(TASK)),
@@ -172,6 +176,7 @@ export const listTasks = endpoint({
     client_id: text(128).optional(),
     tag: text(64).optional(),
     metadata: text(512).optional().describe('key=value, as text'),
+    batch_id: id('batch').optional(),
     ...pageQuery,
   }),
   response: page(taskSummary),

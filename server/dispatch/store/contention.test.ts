@@ -6,7 +6,7 @@ import type { Database } from '../../platform/database.ts';
 import type { Notifier } from '../../platform/notify.ts';
 import { sqlState } from '../../platform/storage-errors.ts';
 import { cancelTask } from '../../tasks/cancel.ts';
-import { setLimit } from '../../tasks/store/concurrency.ts';
+import { setLimits } from '../../tasks/store/concurrency.ts';
 import { settleDependencies } from '../../tasks/store/dependencies.ts';
 import { moveRank } from '../../tasks/store/priority.ts';
 import { expireTasks, promoteTasks, retryTask } from '../../tasks/store/transitions.ts';
@@ -250,7 +250,7 @@ async function createWorld(it: Rows) {
   const both = [coordinator(it, handOff), coordinator(it, handOff)];
   const classIds = [await it.classOf('echo'), await it.classOf('other')];
   const task = await it.task({ max_retries: 2, retry_policy: 'fixed' });
-  for (const [n, key] of KEYS.entries()) await setLimit(it.sql, { owner: 'admin', key, max: n + 1 });
+  for (const [n, key] of KEYS.entries()) await setLimits(it.sql, 'admin', new Map([[key, n + 1]]));
 
   const tell = async (
     at: (typeof both)[number],
@@ -301,7 +301,7 @@ async function createWorld(it: Rows) {
       counts.unblocked += moved[0]! + moved[1]!;
     },
     async expire() {
-      await setLimit(pick(both).db.admin, { owner: 'admin', key: pick(KEYS), max: 1 + Math.floor(Math.random() * 6) });
+      await setLimits(pick(both).db.admin, 'admin', new Map([[pick(KEYS), 1 + Math.floor(Math.random() * 6)]]));
       counts.expired += await expireTasks(pick(both).db.loops, 100);
     },
     async hurry() {
@@ -377,7 +377,7 @@ async function createWorld(it: Rows) {
     },
     /** Lets everything end: whatever waits gets its turn. */
     async settle() {
-      for (const key of KEYS) await setLimit(it.sql, { owner: 'admin', key, max: 10_000 });
+      for (const key of KEYS) await setLimits(it.sql, 'admin', new Map([[key, 10_000]]));
       for (let left = 1, rounds = 0; left > 0; rounds += 1) {
         expect(rounds, 'somebody waits for ever').toBeLessThan(60);
         await it.clock.advance('1h', { beats: 'missed' });

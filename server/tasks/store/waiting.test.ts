@@ -7,7 +7,7 @@ import { applyResults } from '../../dispatch/store/results.ts';
 import type { Notifier } from '../../platform/notify.ts';
 import { unblockLoop } from '../loops.ts';
 import { unblock } from '../unblock.ts';
-import { admitGated, setLimit } from './concurrency.ts';
+import { admitGated, setLimits } from './concurrency.ts';
 import { insertTasks } from './submit.ts';
 import { expireTasks, retryTask } from './transitions.ts';
 
@@ -21,7 +21,7 @@ describe.each([18, 15] as const)('tasks that wait for others, on Postgres %i', (
   afterEach(() => it.finish());
   afterAll(() => it.close());
 
-  const limit = (key: string, max: number) => setLimit(it.sql, { owner: 'admin', key, max });
+  const limit = (key: string, max: number) => setLimits(it.sql, 'admin', new Map([[key, max]]));
   const claim = async (want: number) => {
     const agent = await it.agent({ slots: 100 });
     const standings = await claimTasks(it.db.hot, [{ ...agent, want }], [await it.classOf('echo')]);
