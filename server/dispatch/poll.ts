@@ -93,31 +93,21 @@ function answer(
   verdicts: readonly Verdict[],
   leaseExpiresAt: Date | null,
 ): JsonText {
-  const confirmed = verdicts.map(({ applied, code }, n) => ({
-    run_id: results[n]?.run_id,
-    applied,
-    ...(code ? { code } : {}),
-  }));
+  const confirmed = verdicts.map((verdict, n) => verdictText(results[n]!.run_id, verdict));
   const stop = cancel.length ? `,"cancel":${JSON.stringify([...new Set(cancel)].map(runIdOf))}` : '';
   return new JsonText(
-    `{"runs":[${runs.map(runText).join(',')}],"results":${JSON.stringify(confirmed)},"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}${stop}}`,
+    `{"runs":[${runs.map(runText).join()}],"results":[${confirmed.join()}],"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}${stop}}`,
   );
 }
 
-/** A run as JSON. Its input is text from the submitter, through Postgres, to the agent: never parsed on the way. */
-function runText({ input_data, checkpoint, traceparent, ...run }: ClaimedRun): string {
-  const { fence, task_id, task_type, capability_required, attempt, timeout_seconds, slot_cost } = run;
-  const head = JSON.stringify({
-    run_id: runIdOf(fence),
-    fence,
-    task_id,
-    task_type,
-    capability_required,
-    attempt,
-    timeout_seconds,
-    ...(slot_cost > 1 ? { slot_cost } : {}),
-    ...(traceparent ? { traceparent } : {}),
-  });
-  const kept = checkpoint ? `,"checkpoint":${checkpoint}` : '';
-  return `${head.slice(0, -1)},"input_data":${input_data}${kept}}`;
+/** Ids and codes need no escapes: what they are made of was looked at when they came. */
+const verdictText = (runId: string, { applied, code }: Verdict): string =>
+  `{"run_id":"${runId}","applied":${applied}${code ? `,"code":"${code}"` : ''}}`;
+
+/** A run as JSON, written by hand, as a poll brings hundreds. Its input is text from the submitter, through Postgres, to the agent: never parsed on the way. */
+function runText(run: ClaimedRun): string {
+  const { fence, task_id, attempt, timeout_seconds, slot_cost, traceparent, checkpoint, input_data } = run;
+  const rare = `${slot_cost > 1 ? `,"slot_cost":${slot_cost}` : ''}${traceparent ? `,"traceparent":${JSON.stringify(traceparent)}` : ''}`;
+  const names = `"task_type":${JSON.stringify(run.task_type)},"capability_required":${JSON.stringify(run.capability_required)}`;
+  return `{"run_id":"${runIdOf(fence)}","fence":${fence},"task_id":"${task_id}",${names},"attempt":${attempt},"timeout_seconds":${timeout_seconds}${rare},"input_data":${input_data}${checkpoint ? `,"checkpoint":${checkpoint}` : ''}}`;
 }

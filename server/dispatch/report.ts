@@ -27,15 +27,20 @@ const BATCH_BYTES = 4_000_000;
 const weight = (results: NewResult[]) =>
   results.reduce((sum, { result_data }) => sum + BATCH_BYTES / 1_000 + (result_data?.length ?? 0), 0);
 
-/** Anybody may name any fence: what became of it is the answer of the life that holds it alone. */
-const keyOf = ({ fence, agent_id, boot_id }: NewResult) => `${fence} ${agent_id} ${boot_id}`;
+/** The same result twice in one batch would count twice: the first speaks for both. Anybody may name any fence, so one of another life is another result. */
+function distinct(results: readonly NewResult[]): NewResult[] {
+  if (new Set(results.map(({ fence }) => fence)).size === results.length) return [...results];
+  const seen = new Map<string, NewResult>();
+  for (const result of results) {
+    const key = `${result.fence} ${result.agent_id} ${result.boot_id}`;
+    if (!seen.has(key)) seen.set(key, result);
+  }
+  return [...seen.values()];
+}
 
 export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Reporter {
   const applyAll = async (results: NewResult[]): Promise<Verdict[]> => {
-    // The same result twice in one batch would count twice: the first speaks for both.
-    const distinct = new Map<string, NewResult>();
-    for (const result of results) if (!distinct.has(keyOf(result))) distinct.set(keyOf(result), result);
-    const given = [...distinct.values()].sort((a, b) => a.fence - b.fence);
+    const given = distinct(results).sort((a, b) => a.fence - b.fence);
     const applied = await applyResults(db.hot, given);
     notifier.tell(
       'ready',
