@@ -1,6 +1,7 @@
 import { createBatch, getBatch, listBatchResults } from '@muster/shared/contract/batches';
 import { cancelBatch } from '@muster/shared/contract/bulk';
 import type { CallOf } from '@muster/shared/contract/endpoint';
+import { cleanupRuns } from '@muster/shared/contract/runs';
 import { createTask, listTasks } from '@muster/shared/contract/tasks';
 import { eventually, startCoordinator } from '@muster/testing';
 import { expect, onTestFinished, test } from 'vitest';
@@ -276,6 +277,25 @@ test('an owner’s batch is nobody else’s, and waits for nobody else’s tasks
     rival.call(createBatch, { body: { tasks: [{ ...work, depends_on: [results[0]!.task_id!] }] } }),
   ).rejects.toMatchObject({ code: 'validation-failed' });
   expect(await acme.call(cancelBatch, { params: { batch_id } })).toMatchObject({ changed: 2 });
+});
+
+test('a batch is forgotten with its last task', async () => {
+  const network = await startNetwork();
+  const { batch_id, results } = await submit(network, [work, { ...work, capability_required: 'nobody' }]);
+  await workOff(network, 1);
+  const forget = async () => {
+    await network.clock.advance('49h');
+    return network.admin(cleanupRuns, { body: { older_than_days: 1 } });
+  };
+  expect(await forget()).toMatchObject({ tasks: 1 });
+  expect(await network.admin(getBatch, { params: { batch_id } })).toMatchObject({
+    created: 2,
+    by_status: { PENDING: 1 },
+  });
+  expect((await network.admin(listBatchResults, { params: { batch_id } })).data).toMatchObject([{ index: 1 }]);
+  await network.cancel(results[1]!.task_id!);
+  expect(await forget()).toMatchObject({ tasks: 1 });
+  await expect(network.admin(getBatch, { params: { batch_id } })).rejects.toMatchObject({ code: 'not-found' });
 });
 
 test('a batch may be four times as long as any other body, and no longer', async () => {

@@ -86,5 +86,5 @@ async function changeAll(
     left = await choose(limit - changed.length);
     if (changed.length === before) break;
   }
-  return { matched, changed: changed.length, remaining: left.matched, task_ids: changed.slice(0, NAMED) };
+  return { matched, changed: changed.length, remaining: left.matched, task_ids: changed.sort().slice(0, NAMED) };
 }
