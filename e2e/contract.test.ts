@@ -95,6 +95,15 @@ test('every endpoint answers success exactly as its contract says, empty and ful
     await readEverything(admin, { agent_id, task_id: failing.task_id });
     await admin(queue.resumeCapability, { params: { capability } });
   }
+  for (const [scope, name, body] of [
+    ['global', '*', { max_running: 100_000 }],
+    ['owner', 'admin', { max_running: 1_000, weight: 3 }],
+    ['capability', 'work', { starts_per_second: 0.5, max_running: 5 }],
+  ] as const) {
+    await admin(queue.putLimit, { params: { scope, name }, body });
+    await readEverything(admin, { agent_id, task_id: failing.task_id });
+    await admin(queue.deleteLimit, { params: { scope, name } });
+  }
   expect(await admin(queue.retryDeadLetters, { body: { error_code: 'other' } })).toEqual({ matched: 0, retried: 0 });
   await admin(tasks.retryTask, { params: { task_id: failing.task_id } });
   await admin(queue.prioritiseTask, { params: { task_id: failing.task_id }, body: { priority: 9 } });
@@ -182,6 +191,7 @@ async function readEverything(
     runs.exportRuns,
     queue.getQueueStats,
     queue.listQueueCapabilities,
+    queue.listLimits,
     queue.listDeadLetters,
     schedules.listSchedules,
     trust.getLeaderboard,

@@ -20,14 +20,30 @@ export const reapLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | '
 });
 
 /** Lets parked polls look for work nobody told them of: made by a coordinator that died before it could, or lost by the network. */
-export const sweepLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes }: Dispatch): LoopSpec => ({
+export const sweepLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes, limits }: Dispatch): LoopSpec => ({
   name: 'dispatch.sweep',
   intervalMs: 1_000,
   async tick() {
-    await classes.refresh();
+    await Promise.all([classes.refresh(), limits.refresh()]);
     const awaited = parking.awaited();
     if (awaited.length === 0) return 0;
     const found = await findReadyClasses(db.hot, awaited);
+    parking.wake(found);
+    return found.length;
+  },
+});
+
+/** Lets parked polls look for work that a limit kept from them: runs end, and starts are saved up, without anybody being told. */
+export const roomLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes, limits }: Dispatch): LoopSpec => ({
+  name: 'dispatch.room',
+  intervalMs: 100,
+  async tick() {
+    const held = parking.awaited().filter((id) => {
+      const it = classes.find(id);
+      return it !== undefined && limits.concern(it);
+    });
+    if (held.length === 0) return 0;
+    const found = await findReadyClasses(db.hot, held);
     parking.wake(found);
     return found.length;
   },

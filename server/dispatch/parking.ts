@@ -1,5 +1,5 @@
 import type { Offer } from '../tasks/submit.ts';
-import type { ClaimedRun } from './store/claim.ts';
+import type { ClaimedRun } from './store/held-runs.ts';
 
 /** A poll that wants runs of some classes. */
 export interface Waiting {

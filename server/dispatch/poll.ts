@@ -8,7 +8,8 @@ import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { News } from './parking.ts';
 import type { Life, Verdict } from './report.ts';
-import { type ClaimedRun, findHeldRuns, listHeldRuns, type Standing } from './store/claim.ts';
+import type { Standing } from './store/claim.ts';
+import { type ClaimedRun, findHeldRuns, listHeldRuns } from './store/held-runs.ts';
 
 /** How long a poll of an agent that is cordoned or draining waits at most, in milliseconds. */
 const CLOSED_WAIT_MS = 2_000;

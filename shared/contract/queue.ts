@@ -94,6 +94,65 @@ export const resumeCapability = endpoint({
   audit: 'capability.resume',
 });
 
+const startsPerSecond = z.number().min(0.001).max(100_000);
+const bounds = {
+  max_running: z.int().min(1).max(100_000).describe('How many runs there may be at a time'),
+  starts_per_second: startsPerSecond.describe('How many runs may begin in a second; those of a tenth of one at once'),
+  weight: z.int().min(1).max(1_000).describe('An owner’s share beside others’; 1 unless said'),
+};
+const limit = z.object({
+  scope: z.enum(['global', 'owner', 'capability']),
+  name: z.string(),
+  max_running: bounds.max_running.nullable(),
+  starts_per_second: bounds.starts_per_second.nullable(),
+  weight: bounds.weight.nullable(),
+  running: count.describe('Runs it counts now, those that are being stopped too'),
+  updated_at: timestamp,
+});
+const limitParams = z.object({
+  scope: z.enum(['global', 'owner', 'capability']),
+  name: text(128)
+    .regex(/^(\*|[A-Za-z0-9][A-Za-z0-9._:@-]*)$/, { error: 'must be an owner or a capability, or * for the network' })
+    .describe('Whose or of what; `*` for the network'),
+});
+/** Limits are about everybody, so only an admin’s key will do. */
+const limiting = { tag: 'Queue', principals: ['key'], scope: 'admin', ownership: 'none' } as const;
+export const listLimits = endpoint({
+  ...limiting,
+  method: 'GET',
+  path: '/aitp/queue/limits',
+  summary: 'The limits of the network, of owners and of capabilities',
+  response: z.object({ data: z.array(limit).describe('At most 10,000') }),
+});
+export const putLimit = endpoint({
+  ...limiting,
+  method: 'PUT',
+  path: '/aitp/queue/limits/{scope}/{name}',
+  summary:
+    'Set a limit, in place of what it was. It holds within two seconds; what runs is counted and goes on. A capability is one that tasks require, to the letter',
+  audit: 'limit.set',
+  params: limitParams,
+  body: z
+    .strictObject({
+      max_running: bounds.max_running.optional(),
+      starts_per_second: bounds.starts_per_second.optional(),
+      weight: bounds.weight.optional().describe('Of owners only'),
+    })
+    .refine((body) => Object.keys(body).length > 0, { error: 'must limit something' }),
+  response: limit,
+  problems: ['conflict'],
+});
+export const deleteLimit = endpoint({
+  ...limiting,
+  method: 'DELETE',
+  path: '/aitp/queue/limits/{scope}/{name}',
+  summary: 'End a limit; what it was is the answer',
+  audit: 'limit.delete',
+  params: limitParams,
+  response: limit,
+  problems: ['not-found'],
+});
+
 export const getWorkload = endpoint({
   method: 'GET',
   path: '/ains/agents/{agent_id}/workload',

@@ -1,11 +1,12 @@
 import { newId, runIdOf } from '@muster/shared/ids';
-import { type Life, openRows, type Rows } from '@muster/testing/rows';
+import { type Life, lane, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Ctx } from '../../platform/ctx.ts';
 import type { Database } from '../../platform/database.ts';
 import type { Notifier } from '../../platform/notify.ts';
 import { sqlState } from '../../platform/storage-errors.ts';
 import { cancelTask } from '../../tasks/cancel.ts';
+import { createLimits } from '../../tasks/limits.ts';
 import { setLimits } from '../../tasks/store/concurrency.ts';
 import { settleDependencies } from '../../tasks/store/dependencies.ts';
 import { moveRank } from '../../tasks/store/priority.ts';
@@ -16,7 +17,6 @@ import { createClaimer } from '../claim.ts';
 import { createBeater, createNoter } from '../heartbeat.ts';
 import { createReporter, type Verdict } from '../report.ts';
 import { bootAgent, leaveAgent } from './boot.ts';
-import { claimTasks } from './claim.ts';
 import { reapLeases, timeOutRuns } from './reap.ts';
 
 const notifier: Notifier = { tell() {}, on() {}, setPeers() {}, async start() {}, async stop() {} };
@@ -31,7 +31,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
   const classes = {
     idOf: ({ owner, capability }: { owner: string; capability: string }) => it.classOf(capability, owner),
     all: () => [],
-    find: () => undefined,
+    find: (class_id: number) => ({ ...lane(class_id), labels_required: {}, labels_preferred: {} }),
     onNew() {},
     open: () => [],
     isPaused: () => false,
@@ -41,7 +41,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
   return {
     db,
     submitter: createSubmitter(deps, classes, handOff),
-    claim: createClaimer(deps),
+    claim: createClaimer(deps, classes, createLimits(db.admin)),
     beat: createBeater(deps),
     note: createNoter(deps),
     reporter: createReporter(deps),
@@ -85,7 +85,7 @@ describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
     const ids: string[] = [];
     const claimer = async (agent: Life, { hot }: Database) => {
       for (let found = 1; found > 0; ) {
-        const standings = await claimTasks(hot, [{ ...agent, want: 20 }], classIds);
+        const standings = await it.claim(hot, [{ ...agent, want: 20 }], classIds);
         const { runs } = standings.get(agent.agent_id)!;
         fences.push(...runs.map((run) => run.fence));
         ids.push(...runs.map((run) => run.task_id));
@@ -387,7 +387,7 @@ async function createWorld(it: Rows) {
         await Promise.all(both.map((at) => at.unblock()));
         await promoteTasks(both[0]!.db.hot, 5_000);
         const life = await it.agent({ slots: 5_000 });
-        const runs = await claimTasks(both[0]!.db.hot, [{ ...life, want: 5_000 }], classIds);
+        const runs = await it.claim(both[0]!.db.hot, [{ ...life, want: 5_000 }], classIds);
         await both[0]!.reporter.report(
           life,
           runs.get(life.agent_id)!.runs.map(({ fence }) => ({ run_id: runIdOf(fence), fence, outcome: 'COMPLETED' })),

@@ -6,7 +6,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks, type NewTask } from '../../tasks/store/submit.ts';
 import { cancelTask, promoteTasks } from '../../tasks/store/transitions.ts';
 import { createReporter, reportResult } from '../report.ts';
-import { claimTasks } from './claim.ts';
 import { noteRuns } from './heartbeat.ts';
 import { applyResults, findEndedRuns, type NewResult } from './results.ts';
 
@@ -85,7 +84,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const outcomes = ['FAILED', 'RETURNED', 'TIMED_OUT', 'FAILED'];
     for (const status of outcomes) {
       await promoteTasks(it.db.hot, 10);
-      const standings = await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
+      const standings = await it.claim(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
       await applyResults(it.db.hot, [result(agent, standings.get(agent.agent_id)!.runs[0]!.fence, { status })]);
       await it.clock.advance('2s');
     }
