@@ -7,6 +7,7 @@ export { type Fleet, type FleetOptions, startFleet } from './fleet/fleet.ts';
 export { PERSONAS, type Persona, type PersonaInput } from './fleet/persona.ts';
 export { type FleetReport, reportText } from './fleet/report.ts';
 export { type Entry, History } from './history.ts';
+export { type Exchange, type Fault, type HttpProxy, startHttpProxy } from './http-proxy.ts';
 export { KillablePostgres } from './killable-postgres.ts';
 export { createDatabase, type PostgresMajor, type TestDatabase, testPostgres } from './postgres.ts';
 export { type Line, type ProcessSpec, TestProcess } from './process.ts';
