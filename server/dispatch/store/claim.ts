@@ -22,12 +22,37 @@ export interface Standing {
   runs: ClaimedRun[];
 }
 
+/** Tasks for several agents, shared out in turns. Arrays are zipped by unnest; a subscript per row would parse the whole array each time. */
+const shared = (order: string) => ({
+  turns:
+    'select array_agg(agent_id order by i, ord) as ids, count(*) as n from asking, generate_series(1, asking.n) as i',
+  queue: `
+queue as (
+  select array_agg(task_id order by ${order}) as tasks, array_agg(replica order by ${order}) as replicas,
+    array_agg(class_id order by ${order}) as classes, array_agg(attempt order by ${order}) as attempts,
+    array_agg(failures order by ${order}) as failures
+  from heads
+),`,
+  zipped: `
+  unnest((select tasks from queue), (select replicas from queue), (select classes from queue), (select attempts from queue),
+    (select failures from queue), (select ids from turns)) as z(task_id, replica, class_id, attempt, failures, agent_id)`,
+});
+
+/** The same for one, who gets all of them: nearly every claim is of this form. */
+const sole = (order: string): ReturnType<typeof shared> => ({
+  turns: 'select n from asking',
+  queue: '',
+  zipped: `(select h.*, a.agent_id from heads h, asking a order by ${order}) z`,
+});
+
 /**
- * Claims the best tasks of some classes for the agents of a batch, shared out in turns. SKIP LOCKED lets any number of
- * coordinators claim at once. Agents are locked first, by id: the slots they have left are counted on the locked row.
- * Parameters are zipped by unnest and array_agg; a subscript per row would parse the whole array each time.
+ * Claims the best tasks of some classes for the agents of a batch. SKIP LOCKED lets any number of coordinators claim at once.
+ * Agents are locked first, by id: the slots they have left are counted on the locked row. It answers a row for each agent, and one for each run.
  */
-const claiming = ({ parts, order, cost, missed, also }: HeadsOf): string => `
+const claiming = (
+  { parts, cost, missed, also }: HeadsOf,
+  { turns, queue, zipped }: ReturnType<typeof shared>,
+): string => `
 with recursive clock as materialized (select muster_now() as now),
 x as materialized (
   select * from unnest($1::text::text[], $2::text::text[], $3::text::int[]) with ordinality as x(agent_id, boot_id, want, ord)
@@ -40,19 +65,12 @@ asking as materialized (
   cross join lateral (select agent_id, slots, slots_used, mode, boot_id, left_at from agents where agents.agent_id = x.agent_id for no key update) a
   cross join lateral (select lease_expires_at from presence where presence.agent_id = x.agent_id offset 0) p
 ),
-turns as materialized (select array_agg(agent_id order by i, ord) as ids, count(*) as n from asking, generate_series(1, asking.n) as i),
+turns as materialized (${turns}),
 ${parts},
-taken as (delete from ready where ctid = any(array(select place from heads))),
-queue as (
-  select array_agg(task_id order by ${order}) as tasks, array_agg(replica order by ${order}) as replicas,
-    array_agg(class_id order by ${order}) as classes, array_agg(attempt order by ${order}) as attempts,
-    array_agg(failures order by ${order}) as failures
-  from heads
-),
+taken as (delete from ready where ctid = any(array(select place from heads))),${queue}
 claimed as materialized (
   select nextval('fence_seq') as fence, z.agent_id, z.replica, z.class_id, z.attempt + 1 as attempt, z.failures, ${cost} as slot_cost, t.*
-  from unnest((select tasks from queue), (select replicas from queue), (select classes from queue), (select attempts from queue),
-    (select failures from queue), (select ids from turns)) as z(task_id, replica, class_id, attempt, failures, agent_id)
+  from ${zipped}
   cross join lateral (
     select ${RUN}, ${runTimeout('(select now from clock)')} as timeout_seconds from tasks where tasks.task_id = z.task_id offset 0
   ) t
@@ -68,18 +86,27 @@ slots as (
 ),
 ${also}
 assigned as (${runEvent('run.assigned', 'claimed')})
-select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at, a.n > 0 as able, ${missed} as missed,
-  c.fence, c.class_id, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt, c.timeout_seconds, c.slot_cost, c.traceparent, k.checkpoint
-from asking a left join claimed c on c.agent_id = a.agent_id ${checkpointOf('c')} order by c.fence`;
+select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at, a.n > 0 as able, ${missed} as missed, null::bigint as fence, null::bigint as class_id,
+  null as task_id, null as task_type, null as capability_required, null as input_data, null::int as attempt, null::int as timeout_seconds,
+  null::smallint as slot_cost, null as traceparent, null as checkpoint
+from asking a
+union all
+select c.agent_id, null, null, null, null, null, null, c.fence, c.class_id, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt,
+  c.timeout_seconds, c.slot_cost, c.traceparent, ${checkpointOf('c')}
+from claimed c order by fence nulls first`;
 
-const CLAIMS = Object.fromEntries(Object.entries(headsOf).map(([form, heads]) => [form, claiming(heads)]));
+const CLAIMS = Object.fromEntries(
+  Object.entries(headsOf).map(([form, heads]) => [
+    form,
+    { sole: claiming(heads, sole(heads.order)), shared: claiming(heads, shared(heads.order)) },
+  ]),
+);
 
-interface ClaimRow extends Omit<ClaimedRun, 'fence'>, Omit<Standing, 'runs'> {
-  agent_id: string;
-  missed: boolean;
-  fence: string | null;
-  class_id: string | null;
-}
+/** How an agent stands, or a run of one. */
+type ClaimRow = { agent_id: string } & (
+  | (Omit<Standing, 'runs'> & { missed: boolean; fence: null })
+  | (Omit<ClaimedRun, 'fence'> & { fence: string; class_id: string })
+);
 
 export interface Claimed {
   /** By agent: how it stands, and the runs it was given. An agent that is not here does not exist. */
@@ -101,7 +128,7 @@ function formOf(lanes: readonly Lane[]): keyof typeof headsOf {
 export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes: readonly Lane[]): Promise<Claimed> {
   const form = formOf(lanes);
   const rows = await hot.unsafe<ClaimRow[]>(
-    CLAIMS[form]!,
+    CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'],
     [
       arrayLiteral(claimants.map((it) => it.agent_id)),
       arrayLiteral(claimants.map((it) => it.boot_id)),
@@ -111,16 +138,32 @@ export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes
     { prepare: true },
   );
   const claimed: Claimed = { standings: new Map(), taken: new Map(), missed: false };
-  for (const { agent_id, slots_used, mode, current, lease_expires_at, able, missed, fence, class_id, ...run } of rows) {
-    const standing = claimed.standings.get(agent_id) ?? { slots_used, mode, current, lease_expires_at, able, runs: [] };
-    claimed.standings.set(agent_id, standing);
-    claimed.missed = missed;
-    if (fence === null) continue;
-    standing.runs.push({ ...run, fence: Number(fence) });
-    claimed.taken.set(Number(class_id), (claimed.taken.get(Number(class_id)) ?? 0) + 1);
+  for (const row of rows) {
+    if (row.fence === null) {
+      const { agent_id, slots_used, mode, current, lease_expires_at, able, missed } = row;
+      claimed.standings.set(agent_id, { slots_used, mode, current, lease_expires_at, able, runs: [] });
+      claimed.missed = missed;
+    } else {
+      claimed.standings.get(row.agent_id)!.runs.push(runOf(row));
+      const classId = Number(row.class_id);
+      claimed.taken.set(classId, (claimed.taken.get(classId) ?? 0) + 1);
+    }
   }
   return claimed;
 }
+
+const runOf = (row: Extract<ClaimRow, { fence: string }>): ClaimedRun => ({
+  fence: Number(row.fence),
+  task_id: row.task_id,
+  task_type: row.task_type,
+  capability_required: row.capability_required,
+  input_data: row.input_data,
+  attempt: row.attempt,
+  timeout_seconds: row.timeout_seconds,
+  slot_cost: row.slot_cost,
+  traceparent: row.traceparent,
+  checkpoint: row.checkpoint ?? null,
+});
 
 /** Which of these classes have work waiting. */
 export async function findReadyClasses(hot: Sql, classIds: readonly number[]): Promise<number[]> {
