@@ -7,7 +7,7 @@ import { pruneAuditLoop, sealLoop } from './audit/loops.ts';
 import type { Dispatch } from './dispatch/dispatch.ts';
 import { reapLoop, roomLoop, sweepLoop } from './dispatch/loops.ts';
 import { pruneLoop } from './events/loops.ts';
-import { clusterLoop } from './ops/loops.ts';
+import { clusterLoop, houseLoop } from './ops/loops.ts';
 import type { Deps } from './platform/ctx.ts';
 import { createLoop, type Loop } from './platform/loop.ts';
 import { retainLoop } from './runs/loops.ts';
@@ -27,6 +27,7 @@ export interface LoopParts {
 export const createLoops = (deps: Deps, { dispatch, apiKeys, revocations, heads, url }: LoopParts): Loop[] =>
   [
     clusterLoop(deps, url),
+    houseLoop(deps),
     pruneLoop(deps),
     sealLoop(deps, dispatch.keys.seal, heads),
     pruneAuditLoop(deps),
