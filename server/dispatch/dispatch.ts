@@ -27,6 +27,8 @@ export interface Dispatch {
   parking: Parking;
   /** Parked polls for tasks that are being submitted; none for those a limit concerns, which only a claim counts. */
   handOff: HandOff;
+  /** The classes parked polls wait for that a limit concerns. */
+  limited(): number[];
   /** Polls that found nothing, per agent. */
   emptyPolls: RateLimit;
   /** New lives, per agent. */
@@ -55,6 +57,12 @@ export function createDispatch(
     }
     parking.wake(resumed);
   });
+  const isLimited = (id: number): boolean => {
+    const it = classes.find(id);
+    return it !== undefined && limits.concern(it);
+  };
+  const limited = () => (limits.any ? parking.awaited().filter(isLimited) : []);
+  const reporter = createReporter(deps);
   limits.onChange(() => parking.wake(parking.awaited()));
   deps.notifier.on('limited', () => void limits.refresh().catch(() => {}));
   deps.notifier.on('paused', () => void classes.refresh().catch(() => {}));
@@ -74,15 +82,17 @@ export function createDispatch(
     claim,
     beat: createBeater(deps),
     note: createNoter(deps),
-    reporter: createReporter(deps),
+    reporter: {
+      async report(life, results) {
+        const verdicts = await reporter.report(life, results);
+        // A run that ends makes room for others, of whatever class.
+        if (verdicts.some((it) => it.applied)) parking.wake(limited());
+        return verdicts;
+      },
+    },
     parking,
-    handOff: (classIds) =>
-      parking.handOff(
-        classIds.map((id) => {
-          const it = classes.find(id);
-          return it && it.slot_cost === 1 && !limits.concern(it) ? id : 0;
-        }),
-      ),
+    handOff: (classIds) => parking.handOff(limits.any ? classIds.map((id) => (isLimited(id) ? 0 : id)) : classIds),
+    limited,
     emptyPolls: createRateLimit('polls that find nothing'),
     restarts: createRateLimit('restarts of this agent'),
   };

@@ -33,17 +33,14 @@ export const sweepLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes, limits }
   },
 });
 
-/** Lets parked polls look for work that a limit kept from them: runs end, and starts are saved up, without anybody being told. */
-export const roomLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes, limits }: Dispatch): LoopSpec => ({
+/** Lets parked polls look for work that a limit kept from them: starts are saved up, and runs end, without anybody being told. */
+export const roomLoop = ({ db }: Pick<Deps, 'db'>, { parking, limited }: Dispatch): LoopSpec => ({
   name: 'dispatch.room',
   intervalMs: 100,
   async tick() {
-    const held = parking.awaited().filter((id) => {
-      const it = classes.find(id);
-      return it !== undefined && limits.concern(it);
-    });
-    if (held.length === 0) return 0;
-    const found = await findReadyClasses(db.hot, held);
+    const waiting = limited();
+    if (waiting.length === 0) return 0;
+    const found = await findReadyClasses(db.hot, waiting);
     parking.wake(found);
     return found.length;
   },

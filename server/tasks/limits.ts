@@ -6,6 +6,8 @@ import { type Limit, listLimits, NETWORK } from './store/limits.ts';
 export interface Limits {
   /** Whether tasks of an owner and a capability may be kept waiting by one. */
   concern(it: Pick<Requirements, 'owner' | 'capability'>): boolean;
+  /** Whether there is any that could. */
+  readonly any: boolean;
   /** An owner's share beside others': 1 unless somebody said otherwise. */
   weightOf(owner: string): number;
   /** Tells that they are not what they were. */
@@ -32,6 +34,9 @@ export function createLimits(sql: Sql): Limits {
     for (const hear of heard) hear();
   };
   return {
+    get any() {
+      return holding.size > 0;
+    },
     concern: ({ owner, capability }) =>
       holding.size > 0 &&
       (holding.has(`global ${NETWORK}`) || holding.has(`owner ${owner}`) || holding.has(`capability ${capability}`)),

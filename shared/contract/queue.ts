@@ -19,6 +19,22 @@ import { taskSummary } from './tasks.ts';
 const count = z.int().min(0);
 const taskParams = z.object({ task_id: id('task') });
 
+const startsPerSecond = z.number().min(0.001).max(100_000);
+const bounds = {
+  max_running: z.int().min(1).max(100_000).describe('How many runs there may be at a time'),
+  starts_per_second: startsPerSecond.describe('How many runs may begin in a second; those of a tenth of one at once'),
+  weight: z.int().min(1).max(1_000).describe('An owner’s share beside others’; 1 unless said'),
+};
+const limit = z.object({
+  scope: z.enum(['global', 'owner', 'capability']),
+  name: z.string(),
+  max_running: bounds.max_running.nullable(),
+  starts_per_second: bounds.starts_per_second.nullable(),
+  weight: bounds.weight.nullable(),
+  running: count.describe('Runs it counts now, those that are being stopped too'),
+  updated_at: timestamp,
+});
+
 const queueFigures = z.object({
   ready: count,
   delayed: count,
@@ -48,6 +64,9 @@ export const getQueueStats = endpoint({
       .describe('At most 1,000'),
     totals: queueFigures,
     estimated: z.boolean(),
+    limits: z
+      .array(limit.omit({ weight: true, updated_at: true }))
+      .describe('What is limited, and how much of it runs: all to an admin, to others their own; at most 1,000'),
   }),
 });
 
@@ -94,21 +113,6 @@ export const resumeCapability = endpoint({
   audit: 'capability.resume',
 });
 
-const startsPerSecond = z.number().min(0.001).max(100_000);
-const bounds = {
-  max_running: z.int().min(1).max(100_000).describe('How many runs there may be at a time'),
-  starts_per_second: startsPerSecond.describe('How many runs may begin in a second; those of a tenth of one at once'),
-  weight: z.int().min(1).max(1_000).describe('An owner’s share beside others’; 1 unless said'),
-};
-const limit = z.object({
-  scope: z.enum(['global', 'owner', 'capability']),
-  name: z.string(),
-  max_running: bounds.max_running.nullable(),
-  starts_per_second: bounds.starts_per_second.nullable(),
-  weight: bounds.weight.nullable(),
-  running: count.describe('Runs it counts now, those that are being stopped too'),
-  updated_at: timestamp,
-});
 const limitParams = z.object({
   scope: z.enum(['global', 'owner', 'capability']),
   name: text(128)

@@ -121,6 +121,7 @@ export interface Claimed {
 function formOf(lanes: readonly Lane[]): keyof typeof headsOf {
   if (lanes.some((lane) => lane.slot_cost > 1)) return 'costly';
   if (lanes.some((lane) => lane.limited)) return 'limited';
+  if (lanes.some((lane) => lane.owner !== lanes[0]!.owner)) return 'fair';
   return lanes.length > 1 ? 'merged' : 'single';
 }
 

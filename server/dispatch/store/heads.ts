@@ -58,41 +58,49 @@ lanes as materialized (
   select * from unnest(${columns.map((name, n) => `$${n + 4}::text::${TYPES[name]}[]`).join(', ')}) as c(${columns.join(', ')})
 )`;
 
-/** Locks the best of `from`, in its order `nth`, as many as are wanted: what is read without a lock may have gone by then, or be in another's hand. */
-const locked = (from: string, most: string): string => `
+/** Locks the best of `from`, in `order`, as many as are wanted: what is read without a lock may have gone by then, or be in another's hand. */
+const locked = (from: string, order: string, most: string): string => `
 heads as materialized (
-  select l.nth, r.* from (select * from ${from} order by nth) l cross join lateral (
-    select ctid as place, class_id, rank, task_id, replica, attempt, failures from ready
-    where ready.class_id = l.class_id and ready.rank = l.rank and ready.task_id = l.task_id and ready.replica = l.replica for update skip locked
-  ) r limit ${most}
+  select l.*, r.attempt, r.failures from (select * from ${from} order by ${order}) l
+  cross join lateral (select attempt, failures from ready where ready.ctid = l.place for update skip locked) r limit ${most}
 )`;
 const missedOf = (from: string, most: string): string =>
   `(select count(*) from heads) < least((select count(*) from ${from}), ${most})`;
 
 /** The heads of a class, unlocked. */
 const headsOfClass = (most: string): string => `
-  cross join lateral (select rank, task_id, replica from ready where ready.class_id = c.class_id order by ${RANKED} limit ${most}) r`;
+  cross join lateral (select ctid as place, ${RANKED} from ready where ready.class_id = c.class_id order by ${RANKED} limit ${most}) r`;
 
 const ALL = '(select n from turns)';
-const MERGED = ['class_id', 'owner', 'begins', 'stride'] as const;
 
-/** Several classes: their heads in the order of their owners' turns, and of one owner by rank. No more rows are locked than are wanted. */
+/** Several classes of one owner, by rank. No more rows are locked than are wanted. */
 const merged: HeadsOf = {
-  columns: MERGED,
-  parts: `${lanes(MERGED)},
-line as materialized (
-  select class_id, ${RANKED}, row_number() over (order by due, ${RANKED}) as nth from (
-    select c.class_id, r.*, begins + stride * (row_number() over (partition by owner order by ${RANKED}) - 1) as due from lanes c ${headsOfClass(ALL)}
-  ) l
-),
-${locked('line', ALL)}`,
-  order: 'nth',
+  columns: ['class_id'],
+  parts: `${lanes(['class_id'])},
+line as materialized (select c.class_id, r.* from lanes c ${headsOfClass(ALL)}),
+${locked('line', RANKED, ALL)}`,
+  order: RANKED,
   cost: '1::smallint',
   missed: missedOf('line', ALL),
   also: '',
 };
 
-const LIMITED = [...MERGED, 'capability', 'slot_cost'] as const;
+const FAIR = ['class_id', 'owner', 'begins', 'stride'] as const;
+const IN_TURN = `due, ${RANKED}`;
+
+/** Several owners: in their turns, and of one owner by rank. */
+const fair: HeadsOf = {
+  ...merged,
+  columns: FAIR,
+  parts: `${lanes(FAIR)},
+line as materialized (
+  select c.class_id, r.*, begins + stride * (row_number() over (partition by owner order by ${RANKED}) - 1) as due from lanes c ${headsOfClass(ALL)}
+),
+${locked('line', IN_TURN, ALL)}`,
+  order: IN_TURN,
+};
+
+const LIMITED = [...FAIR, 'capability', 'slot_cost'] as const;
 const CONCERNS = `(r.scope = 'global' or r.scope = 'owner' and r.name = c.owner or r.scope = 'capability' and r.name = c.capability)`;
 
 /**
@@ -155,7 +163,7 @@ const limited: HeadsOf = {
   parts: `${lanes(LIMITED)},
 ${ROOMS},
 ${lineOf('', '')},
-${locked('line', MANY)}`,
+${locked('line', 'nth', MANY)}`,
   order: 'nth',
   cost: '1::smallint',
   missed: missedOf('line', MANY),
@@ -198,7 +206,7 @@ pack(nth, runs, free, fits) as (
   where p.runs > 0 and p.free > 0 and p.nth < (select n from costs)
 ),
 chosen as materialized (select l.* from line l join pack p on p.nth = l.nth where p.fits),
-${locked('chosen', MANY)},
+${locked('chosen', 'nth', MANY)},
 begun as (delete from slot_savers where task_id in (select task_id from heads))`,
   order: 'nth',
   cost: '(select c.slot_cost from lanes c where c.class_id = z.class_id)',
@@ -206,4 +214,4 @@ begun as (delete from slot_savers where task_id in (select task_id from heads))`
   also: COUNTED,
 };
 
-export const headsOf = { single, merged, limited, costly };
+export const headsOf = { single, merged, fair, limited, costly };

@@ -52,7 +52,8 @@ export async function countLimits(
 }
 
 /** What a limit is to the outbox and to the audit log. */
-const subject = (sql: Sql) => sql`scope || ':' || name as subject_id, case scope when 'owner' then name end as owner`;
+const subject = (sql: Sql) =>
+  sql`scope || ':' || name as subject_id, case scope when 'owner' then name else ${NETWORK} end as owner`;
 const said = (sql: Sql, of: string) =>
   sql`jsonb_strip_nulls(jsonb_build_object('max_running', ${sql(of)}.max_running, 'starts_per_second', ${sql(of)}.starts_per_second, 'weight', ${sql(of)}.weight))`;
 
