@@ -15,7 +15,7 @@ import { setLimits } from './store/concurrency.ts';
 import { missingTasks } from './store/dependencies.ts';
 import { findOnce, findUniques } from './store/keys.ts';
 import { cancelTask } from './store/transitions.ts';
-import type { Submitted, Submitter } from './submit.ts';
+import type { Submission, Submitted, Submitter } from './submit.ts';
 import { unblock } from './unblock.ts';
 
 type Body = InputOf<typeof contract.createBatch>['body'];
@@ -143,11 +143,11 @@ const placesOf = (made: readonly Member[], instead: Standing['instead']) => ({
 const innerNeeds = ({ needs }: Member, instead: Standing['instead']): string[] =>
   needs.map(({ task_id }) => instead.get(task_id) ?? task_id);
 
-const submissionIn = (ctx: Ctx, member: Member, instead: Standing['instead']) => ({
-  ...submissionOf(ctx, member.task, undefined),
-  task_id: member.task_id,
-  depends_on: [...(member.task.depends_on ?? []), ...innerNeeds(member, instead)],
-});
+function submissionIn(ctx: Ctx, member: Member, instead: Standing['instead']): Submission {
+  const submission = submissionOf(ctx, member.task, member.task_id);
+  if (member.needs.length > 0) submission.depends_on = [...submission.depends_on, ...innerNeeds(member, instead)];
+  return submission;
+}
 
 /** They are there, whatever becomes of this: what they wait for may have ended meanwhile, or their key has room. The loop does so in any case. */
 async function goOn(

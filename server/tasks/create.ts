@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { InputOf, ResponseOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/tasks';
 import { ProblemError } from '@muster/shared/errors';
+import { newId } from '@muster/shared/ids';
 import { actorOf } from '../audit/record.ts';
 import { type Ctx, ownerOf, shownOwner } from '../platform/ctx.ts';
 import { mismatch, type Once, onceOf } from '../platform/idempotency.ts';
@@ -28,7 +29,7 @@ export async function createTask(ctx: Ctx, submitter: Submitter, { body }: { bod
   if (key !== undefined) await setLimits(ctx.db.admin, ownerOf(ctx), new Map([[key, max]]));
   const until = performance.now() + TRY.forMs;
   for (let tries = 1; ; tries += 1) {
-    const submitted = await submitter.submit(submissionOf(ctx, body, once));
+    const submitted = await submitter.submit(submissionOf(ctx, body, newId('task'), once));
     if (!submitted.refused) {
       // It is there, whatever becomes of this; the loop does so in any case.
       if (submitted.status === 'BLOCKED') await settle(ctx, [submitted.task.task_id]).catch(() => {});
@@ -91,7 +92,11 @@ export async function settle(ctx: Ctx, taskIds: readonly string[]): Promise<void
 }
 
 /** What a body asks for. */
-export const submissionOf = (ctx: Ctx, body: Body, once: Once | undefined): Submission => ({
+export const submissionOf = (ctx: Ctx, body: Body, task_id: string, once?: Once): Submission => ({
+  task_id,
+  class_id: 0,
+  agent_id: null,
+  boot_id: null,
   owner: ownerOf(ctx),
   client_id: body.client_id ?? null,
   task_type: body.task_type,
