@@ -34,6 +34,8 @@ function requirementsHash({ labels_required, labels_preferred, slot_cost }: Requ
     .digest('base64url');
 }
 
+const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
+
 export function createClasses(sql: Sql): Classes {
   const known = new Map<number, TaskClass>();
   const costly = new Set<number>();
@@ -47,7 +49,6 @@ export function createClasses(sql: Sql): Classes {
   let [asked, answered] = [0, 0];
   const pausedBy = (set: Set<string>, { owner, capability }: Pause) =>
     set.size > 0 && (set.has(`${EVERYBODY}\n${capability}`) || set.has(`${owner}\n${capability}`));
-  const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
   const learn = (rows: TaskClass[]) => {
     for (const row of rows) {
       if (known.has(row.class_id)) continue;
