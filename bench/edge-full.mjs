@@ -18,6 +18,7 @@ import { parseConfig } from '@muster/server/platform/config';
 import { migrateDatabase, openDatabase } from '@muster/server/platform/database';
 import { startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres/start';
 import { bind, route } from '@muster/server/platform/endpoint';
+import { Direct } from '@muster/server/platform/http-direct';
 import { countFlights } from '@muster/server/platform/http-drain';
 import { StaticFirstRouter } from '@muster/server/platform/http-router';
 import { listen } from '@muster/server/platform/http-server';
@@ -68,13 +69,14 @@ const edge = {
   headers: securityHeaders(config),
 };
 const app = new Hono({ router: new StaticFirstRouter() });
+const direct = new Direct();
 const answer = async (_, { body }) => ({ ok: true, n: body.priority });
 const measured = { ...createTask, path: '/bench', principals: ['key', 'agent'], status: 200 };
 // Beside all the others, for what finding it among them takes.
-for (const endpoint of [...Object.values(ENDPOINTS), measured]) bind(app, edge, route(endpoint, answer));
+for (const endpoint of [...Object.values(ENDPOINTS), measured]) bind(app, direct, edge, route(endpoint, answer));
 
-const flights = countFlights((request, env) => app.fetch(request, env));
-const server = await listen(config, flights.fetch, log);
+const flights = countFlights({ fetch: (request, env) => app.fetch(request, env), direct: direct.answer });
+const server = await listen(config, flights, log);
 const holder = { agent_id: newId('agent'), boot_id: newId('boot'), token_epoch: 0, jkt: undefined };
 const { access_token: token } = await grantSession(keys, clock, holder);
 process.send({ port: server.address().port, key: await apiKey(), token });

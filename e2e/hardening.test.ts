@@ -41,6 +41,35 @@ test.each<[what: string, env: Record<string, string>, reason: RegExp, secret?: s
   if (secret) expect(message).not.toContain(secret);
 });
 
+test('an answer is the same however the path is written', async () => {
+  await using coordinator = await startCoordinator();
+  const key = { authorization: `Bearer ${coordinator.adminKey}` };
+  const json = { ...key, 'content-type': 'application/json', 'x-request-id': 'mine' };
+  const asked: [path: string, init: RequestInit][] = [
+    ['/livez', {}],
+    ['/aitp/tasks', {}],
+    ['/aitp/tasks', { headers: { 'x-api-key': 'mk_wrong' } }],
+    ['/aitp/tasks', { headers: key }],
+    ['/aitp/runs/export', { headers: key }],
+    ['/aitp/tasks/task_x', { headers: key }],
+    ['/aitp/tasks/task_01j00000000000000000000000', { headers: key }],
+    ['/aitp/tasks', { headers: json, method: 'POST', body: '{' }],
+    ['/aitp/tasks', { headers: json, method: 'POST', body: '{"task_type":"","priority":11,"more":1}' }],
+    ['/aitp/tasks', { headers: json, method: 'POST', body: 'x'.repeat(2_000_000) }],
+    ['/aitp/tasks/schedule/validate', { headers: json, method: 'POST', body: '{"cron_expression":"0 0 1 1 *"}' }],
+  ];
+  for (const [path, init] of asked) {
+    const [usual, unusual] = await Promise.all(
+      [path, path.replace(/[a-z]/, (letter) => `%${letter.charCodeAt(0).toString(16)}`)].map(async (written) => {
+        const reply = await fetch(`${coordinator.url}${written}`, init);
+        const { date: _, 'x-request-id': id, ...headers } = Object.fromEntries(reply.headers);
+        return { status: reply.status, headers, body: (await reply.text()).replaceAll(id!, 'its id') };
+      }),
+    );
+    expect(unusual, path).toEqual(usual);
+  }
+});
+
 test('whatever the answer is, a browser is told to make nothing of it', async () => {
   await using coordinator = await startCoordinator({ env: { MUSTER_PUBLIC_URL: 'https://muster.test' } });
   const key = { authorization: `Bearer ${coordinator.adminKey}` };

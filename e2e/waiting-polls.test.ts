@@ -94,3 +94,22 @@ test('a task submitted in whatever moment of a poll is delivered by it at once',
   // A poll that missed it would hear of it by the next sweep, a second later or more.
   expect(took[147], `${took.slice(-5)}`).toBeLessThan(500);
 });
+
+test('a poll whose caller has hung up is given nothing', async () => {
+  const network = await startNetwork();
+  const [gone, there] = [await network.rawAgent(), await network.rawAgent()];
+  const end = new AbortController();
+  const poll = fetch(`${network.url}/ains/agents/${gone.agentId}/poll`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${gone.token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ boot_id: gone.bootId, slots: 1, wait_ms: LONG }),
+    signal: end.signal,
+  });
+  await gone.beat();
+  await gone.beat();
+  end.abort();
+  await expect(poll).rejects.toThrow('aborted');
+  const [waiting] = await parkInOrder([there]);
+  const task_id = await network.submit({ task_type: 'work', input_data: null });
+  expect((await waiting!).runs).toMatchObject([{ task_id }]);
+});

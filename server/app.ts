@@ -14,7 +14,10 @@ import { dispatchRoutes } from './dispatch/routes.ts';
 import { docsPage } from './ops/docs.ts';
 import { opsRoutes } from './ops/routes.ts';
 import type { Sql } from './platform/database.ts';
-import { bind, type Edge, type Env, problemResponse, type Route, requestIdOf } from './platform/endpoint.ts';
+import { bind, type Edge, type Env, type Route, requestIdOf } from './platform/endpoint.ts';
+import { type Exchange, flat, problemAnswer, toResponse } from './platform/http-answer.ts';
+import { Direct } from './platform/http-direct.ts';
+import type { Handler } from './platform/http-drain.ts';
 import { StaticFirstRouter } from './platform/http-router.ts';
 import { openApiDocument } from './platform/openapi.ts';
 import type { Owners } from './platform/ownership.ts';
@@ -38,8 +41,9 @@ export interface AppParts {
 }
 
 /** All routes of the coordinator. */
-export function createApp({ edge, heads, dispatch, submitter, draining }: AppParts): Hono<Env> {
+export function createApp({ edge, heads, dispatch, submitter, draining }: AppParts): Handler {
   const app = new Hono<Env>({ router: new StaticFirstRouter() });
+  const direct = new Direct();
   const routes = [
     ...accessRoutes,
     ...auditRoutes(dispatch.keys.seal, heads),
@@ -51,15 +55,22 @@ export function createApp({ edge, heads, dispatch, submitter, draining }: AppPar
     ...dispatchRoutes(dispatch),
     ...opsRoutes(dispatch.keys, { draining, openApi: () => openApiDocument(ENDPOINTS) }),
   ];
-  for (const route of routes.sort(staticFirst)) bind(app, edge, route);
+  for (const route of routes.sort(staticFirst)) bind(app, direct, edge, route);
   app.get('/docs/:file?', (c) => {
     const page = docsPage(c.req.param('file'));
     const headers = { ...docsHeaders(edge.deps.config), 'content-type': page?.type ?? '' };
     return page ? new Response(page.body, { headers }) : c.notFound();
   });
-  app.notFound((c) => refuse(c.req.path, c.req.method, requestIdOf(c), edge, routes));
-  app.onError((error, c) => problemResponse(error, requestIdOf(c), edge.deps, edge.headers));
-  return app;
+  const refused = (error: unknown, { incoming }: Exchange, headers = edge.headers) =>
+    toResponse(problemAnswer(error, requestIdOf(incoming), edge.deps.log, flat(headers)), incoming);
+  app.notFound(({ req, env }) => {
+    const allow = methodsOf(req.path, routes);
+    if (!allow) return refused(new ProblemError('not-found', `there is no ${req.path.slice(0, 200)}`), env);
+    const detail = `${req.path.slice(0, 200)} takes ${allow}, not ${req.method}`;
+    return refused(new ProblemError('method-not-allowed', detail), env, { ...edge.headers, allow });
+  });
+  app.onError((error, c) => refused(error, c.env));
+  return { fetch: (request, env) => app.fetch(request, env), direct: direct.answer };
 }
 
 /** Whose a thing is, by the name of the path parameter that names it. */
@@ -77,29 +88,12 @@ export const ownersIn = (sql: Sql): Owners => ({
 const staticFirst = (a: Route, b: Route) => depth(b.endpoint.path) - depth(a.endpoint.path);
 const depth = (path: string) => (path.includes('{') ? path.indexOf('{') : 1_000);
 
-/** A path that is not there, or one that does not take this method. */
-function refuse(
-  path: string,
-  method: string,
-  requestId: string,
-  { deps, headers }: Edge,
-  routes: readonly Route[],
-): Response {
-  const known = routes.filter(({ endpoint }) =>
-    new RegExp(`^${endpoint.path.replace(/\{\w+\}/g, '[^/]+')}$`).test(path),
-  );
-  if (known.length === 0)
-    return problemResponse(
-      new ProblemError('not-found', `there is no ${path.slice(0, 200)}`),
-      requestId,
-      deps,
-      headers,
-    );
-  const allow = [...new Set(known.map(({ endpoint }) => endpoint.method))].join(', ');
-  return problemResponse(
-    new ProblemError('method-not-allowed', `${path.slice(0, 200)} takes ${allow}, not ${method}`),
-    requestId,
-    deps,
-    { ...headers, allow },
-  );
-}
+/** The methods a path takes; empty where it is not there. */
+const methodsOf = (path: string, routes: readonly Route[]): string =>
+  [
+    ...new Set(
+      routes
+        .filter(({ endpoint }) => new RegExp(`^${endpoint.path.replace(/\{\w+\}/g, '[^/]+')}$`).test(path))
+        .map(({ endpoint }) => endpoint.method),
+    ),
+  ].join(', ');

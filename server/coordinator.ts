@@ -118,9 +118,8 @@ async function open(
   // Before the first request: whether there was a gap, and what became due meanwhile.
   await loops[0]?.tick();
   opened.push(() => withDeadline(leaveCluster(db.loops, coordinatorId), LEAVE_MS));
-  const app = createApp({ edge, heads, dispatch, submitter, draining: () => draining });
-  const flights = countFlights((request, env) => app.fetch(request, env));
-  const server = await listen(config, flights.fetch, log);
+  const flights = countFlights(createApp({ edge, heads, dispatch, submitter, draining: () => draining }));
+  const server = await listen(config, flights, log);
   url = urlOf(config, server);
   for (const loop of loops) loop.start();
   opened.push(() => withDeadline(apiKeys.loop.tick(), LEAVE_MS));

@@ -64,8 +64,8 @@ export function authenticate(
   authenticators: readonly Authenticator[],
   credential: Credential,
 ): Promise<Principal> | Principal {
-  for (const [n, known] of authenticators.entries()) {
-    const answer = known(credential);
+  for (let n = 0; n < authenticators.length; n += 1) {
+    const answer = authenticators[n]!(credential);
     if (answer instanceof Promise)
       return answer.then((principal) => principal ?? authenticate(authenticators.slice(n + 1), credential));
     if (answer) return answer;

@@ -7,25 +7,37 @@ export const DEADLINE_MS = 20_000;
 const LOOK_MS = 100;
 
 interface Wait {
+  /** Where it stands among those who wait; below zero when it is over. */
+  at: number;
   until: number;
   deadlineMs: number;
   giveUp(problem: ProblemError): void;
 }
 
 /** Who waits. One timer looks after all: nearly every wait is over in a moment, and a timer for each took longer than that. */
-const waits = new Set<Wait>();
+const waits: Wait[] = [];
 let looking: NodeJS.Timeout | undefined;
 
 function look(): void {
   const now = performance.now();
-  for (const wait of waits) {
-    if (wait.until > now) continue;
-    waits.delete(wait);
+  for (const wait of waits.filter(({ until }) => until <= now)) {
+    end(wait);
     wait.giveUp(tooLate(wait.deadlineMs));
   }
-  if (waits.size > 0) return;
+  if (waits.length > 0) return;
   clearInterval(looking);
   looking = undefined;
+}
+
+/** The last takes its place: a set that grows and shrinks with every request is made anew all the time. */
+function end(wait: Wait): void {
+  if (wait.at < 0) return;
+  const last = waits.pop()!;
+  if (last !== wait) {
+    waits[wait.at] = last;
+    last.at = wait.at;
+  }
+  wait.at = -1;
 }
 
 /**
@@ -34,16 +46,16 @@ function look(): void {
  */
 export function withDeadline<T>(work: Promise<T>, deadlineMs = DEADLINE_MS): Promise<T> {
   return new Promise((resolve, reject) => {
-    const wait = { until: performance.now() + deadlineMs, deadlineMs, giveUp: reject };
-    waits.add(wait);
+    const wait = { at: waits.length, until: performance.now() + deadlineMs, deadlineMs, giveUp: reject };
+    waits.push(wait);
     looking ??= setInterval(look, LOOK_MS);
     work.then(
       (value) => {
-        waits.delete(wait);
+        end(wait);
         resolve(value);
       },
       (error) => {
-        waits.delete(wait);
+        end(wait);
         reject(error);
       },
     );

@@ -1,19 +1,22 @@
-import type { IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { isIP, type Socket } from 'node:net';
 import type { Endpoint, InputOf, ResponseOf } from '@muster/shared/contract/endpoint';
-import { type Problem, ProblemError } from '@muster/shared/errors';
+import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
-import type { Context, Hono } from 'hono';
+import type { Hono } from 'hono';
 import type { z } from 'zod';
 import type { Admission } from './admission.ts';
 import { type Authenticator, authenticate, authorise, credentialIn, type Principal } from './auth.ts';
 import { readJson } from './body.ts';
 import type { Ctx, Deps } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
-import { invalid, toProblem } from './errors.ts';
+import { invalid } from './errors.ts';
+import { type Answer, type Asking, type Exchange, flat, problemAnswer, toResponse } from './http-answer.ts';
+import type { Direct } from './http-direct.ts';
 import { JsonLines } from './json-lines.ts';
 import { type Owners, refuseForeign } from './ownership.ts';
-import { type RateLimit, RateLimited, rateLimitHeaders } from './rate-limit.ts';
+import { quickParse } from './quick-parse.ts';
+import { type RateLimit, rateLimitHeaders } from './rate-limit.ts';
 
 /** An answer that is already JSON text: what agents and submitters sent passes through without being parsed again. */
 export class JsonText {
@@ -53,8 +56,8 @@ export interface Edge {
   headers: Readonly<Record<string, string>>;
 }
 
-/** The node request under a request; its types are the adapter's. */
-export type Env = { Bindings: { incoming: IncomingMessage } };
+/** What is under a request of hono's. */
+export type Env = { Bindings: Exchange };
 
 /** What a verb is given. A class, and not the parts spread into an object: that took more time than reading the body. */
 class Asked implements Ctx {
@@ -70,9 +73,10 @@ class Asked implements Ctx {
   readonly proof: string | undefined;
   readonly idempotencyKey: string | undefined;
   readonly traceparent: string | undefined;
-  readonly #request: Request;
+  readonly #outgoing: ServerResponse;
+  #signal: AbortSignal | undefined;
 
-  constructor(deps: Deps, principal: Principal, requestId: string, address: string | undefined, c: Context<Env>) {
+  constructor(deps: Deps, principal: Principal, requestId: string, address: string | undefined, of: Exchange) {
     this.coordinatorId = deps.coordinatorId;
     this.config = deps.config;
     this.db = deps.db;
@@ -82,40 +86,62 @@ class Asked implements Ctx {
     this.principal = principal;
     this.requestId = requestId;
     this.address = address;
-    this.proof = headerOf(c, 'dpop');
-    this.idempotencyKey = headerOf(c, 'idempotency-key');
-    this.traceparent = headerOf(c, 'traceparent');
-    this.#request = c.req.raw;
+    this.proof = headerOf(of.incoming, 'dpop');
+    this.idempotencyKey = headerOf(of.incoming, 'idempotency-key');
+    this.traceparent = headerOf(of.incoming, 'traceparent');
+    this.#outgoing = of.outgoing;
   }
 
   /** Made when it is asked for: only a poll that waits needs one. */
   get signal(): AbortSignal {
-    return this.#request.signal;
+    this.#signal ??= hungUp(this.#outgoing);
+    return this.#signal;
   }
+}
+
+function hungUp(outgoing: ServerResponse): AbortSignal {
+  const end = new AbortController();
+  const look = () => outgoing.writableFinished || end.abort();
+  if (outgoing.closed) look();
+  else outgoing.once('close', look);
+  return end.signal;
 }
 
 /** How long a request may take to be read and looked up, in milliseconds, before it is asked anew who sends it: somebody who was sent away meanwhile is to be gone. */
 const LATE_MS = 250;
 
-/** Binds a route: authenticate, authorise, parse, do, encode. Every error leaves as a problem document. */
-export function bind(app: Hono<Env>, edge: Edge, { endpoint, verb }: Route): void {
-  const path = endpoint.path.replace(/\{(\w+)\}/g, ':$1');
-  const always = { 'content-type': 'application/json', ...edge.headers };
+/** Binds a route: to hono, and past it for whoever asks in the usual way. */
+export function bind(app: Hono<Env>, direct: Direct, edge: Edge, route: Route): void {
+  const { method, path, lines } = route.endpoint;
+  const pattern = path.replace(/\{(\w+)\}/g, ':$1');
+  const respond = responder(edge, route);
+  app.on(method, pattern, async (c) => {
+    const { env, req } = c;
+    const asking = { ...env, path: req.path, params: req.param() as Record<string, string>, query: req.query() };
+    return toResponse(await respond(asking), env.incoming);
+  });
+  direct.add(method, pattern, lines ? undefined : respond);
+}
+
+/** What answers an endpoint's requests: authenticate, authorise, parse, do, encode. Every error becomes a problem document. */
+function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => Promise<Answer> {
+  const always = flat(edge.headers);
   const status = endpoint.status ?? 200;
-  app.on(endpoint.method, path, async (c) => {
-    const requestId = requestIdOf(c);
-    const headers: Record<string, string> = { 'x-request-id': requestId, ...always };
+  const parseBody = endpoint.body && quickParse(endpoint.body);
+  return async (asking) => {
+    const { incoming } = asking;
+    const requestId = requestIdOf(incoming);
+    let headers = always;
     try {
-      const address = addressOf(c, edge.deps.config.behindProxy);
+      const address = addressOf(incoming, edge.deps.config.behindProxy);
       const since = performance.now();
       // A turn of the queue also where it is known at once: meanwhile the body comes that was sent with its headers.
-      let principal = await principalOf(c, edge, endpoint, address);
-      if (principal.kind === 'key' && principal.requests_per_minute !== null)
-        Object.assign(
-          headers,
-          rateLimitHeaders(edge.requests.take(principal.api_key_id, principal.requests_per_minute)),
-        );
-      const params = endpoint.params ? idsOf(endpoint.params, c.req.param() as Record<string, string>) : {};
+      let principal = await principalOf(asking, edge, endpoint, address);
+      if (principal.kind === 'key' && principal.requests_per_minute !== null) {
+        const left = edge.requests.take(principal.api_key_id, principal.requests_per_minute);
+        headers = [...always, ...rateLimitHeaders(left)];
+      }
+      const params = endpoint.params ? idsOf(endpoint.params, asking.params) : {};
       // Before the rest is looked at: a stranger learns nothing about what a body should be.
       authorise(endpoint, principal, params);
       edge.admission.refuseExcess(endpoint);
@@ -123,90 +149,86 @@ export function bind(app: Hono<Env>, edge: Edge, { endpoint, verb }: Route): voi
         await withDeadline(
           edge.admission.count(endpoint, () => refuseForeign(endpoint, principal, params, edge.owners)),
         );
-      const query = endpoint.query ? parse(endpoint.query, storable(c.req.query()), '#/query') : {};
-      const body = endpoint.body
-        ? parse(endpoint.body, await readJson(c.env.incoming, endpoint.vital, endpoint.bodyBytes), '#')
+      const query = endpoint.query ? fitting(endpoint.query.safeParse(storable(asking.query)), '#/query') : {};
+      const body = parseBody
+        ? fitting(parseBody(await readJson(incoming, endpoint.vital, endpoint.bodyBytes)), '#')
         : {};
       if (performance.now() - since > LATE_MS) {
-        principal = await principalOf(c, edge, endpoint, address, true);
+        principal = await principalOf(asking, edge, endpoint, address, true);
         authorise(endpoint, principal, params);
       }
-      const ctx = new Asked(edge.deps, principal, requestId, address, c);
+      const ctx = new Asked(edge.deps, principal, requestId, address, asking);
       const work = edge.admission.count(endpoint, () =>
         promised(verb(ctx, { params, query, body } as InputOf<Endpoint>)),
       );
       // A poll waits by itself, for as long as it was asked to.
-      const answer = await (endpoint.waits ? work : withDeadline(work));
-      if (answer instanceof JsonLines) return answer.toResponse(status, headers, c.env.incoming.socket);
-      return new Response(answer instanceof JsonText ? answer.text : JSON.stringify(answer), { status, headers });
+      const said = await (endpoint.waits ? work : withDeadline(work));
+      const own = ['content-type', 'application/json', 'x-request-id', requestId];
+      return { status, headers: own.concat(headers), body: encoded(said) };
     } catch (error) {
-      return problemResponse(error, requestId, edge.deps, headers);
+      return problemAnswer(error, requestId, edge.deps.log, headers);
     }
-  });
+  };
 }
 
 /** Nothing is wrapped that is a promise already: an async function around it would cost three turns of the queue. */
 const promised = (answer: unknown): Promise<unknown> => (answer instanceof Promise ? answer : Promise.resolve(answer));
 
-/** A problem document as an answer. */
-export function problemResponse(
-  error: unknown,
-  requestId: string,
-  { log }: Pick<Deps, 'log'>,
-  headers: Record<string, string>,
-): Response {
-  const problem = toProblem(error, requestId, log);
-  return new Response(JSON.stringify(problem), {
-    status: problem.status,
-    headers: {
-      ...headers,
-      ...headersOf(error, problem),
-      'content-type': 'application/problem+json',
-      'x-request-id': requestId,
-    },
-  });
-}
-
-function headersOf(error: unknown, { status, code }: Problem): Record<string, string> {
-  if (error instanceof RateLimited)
-    return { ...rateLimitHeaders(error.allowance), 'retry-after': String(error.allowance.reset) };
-  if (code === 'invalid-proof') return { 'www-authenticate': 'DPoP error="invalid_dpop_proof", algs="EdDSA"' };
-  if (status === 401)
-    return { 'www-authenticate': code === 'unauthenticated' ? 'Bearer' : 'Bearer error="invalid_token"' };
-  return status === 503 ? { 'retry-after': '1' } : {};
+function encoded(answer: unknown): string | JsonLines {
+  if (answer instanceof JsonLines) return answer;
+  return answer instanceof JsonText ? answer.text : JSON.stringify(answer);
 }
 
 /** The caller's own request id where it is a sane one, else a new one. */
-export function requestIdOf(c: Pick<Context<Env>, 'env'>): string {
-  const given = headerOf(c, 'x-request-id');
+export function requestIdOf(incoming: IncomingMessage): string {
+  const given = headerOf(incoming, 'x-request-id');
   return given && /^[\w.:-]{1,64}$/.test(given) ? given : newId('req');
 }
 
-/** A header as Node has it: the adapter reads all of them anew for each. Two of one name are joined by a comma, or were refused before. */
-const headerOf = (c: Pick<Context<Env>, 'env'>, name: string): string | undefined =>
-  c.env.incoming.headers[name] as string | undefined;
+/** A header as Node has it. Two of one name are joined by a comma, or were refused before. */
+const headerOf = ({ headers }: IncomingMessage, name: string): string | undefined =>
+  headers[name] as string | undefined;
 
 /** Where the caller is. A proxy adds whom it heard to the end of X-Forwarded-For, some with the port; what stands before may be made up. */
-function addressOf(c: Context<Env>, behindProxy: boolean): string | undefined {
-  const { remoteAddress } = c.env.incoming.socket;
-  const heard = behindProxy ? headerOf(c, 'x-forwarded-for')?.split(',').at(-1)?.trim() : undefined;
+function addressOf(incoming: IncomingMessage, behindProxy: boolean): string | undefined {
+  const { remoteAddress } = incoming.socket;
+  const heard = behindProxy ? headerOf(incoming, 'x-forwarded-for')?.split(',').at(-1)?.trim() : undefined;
   if (!heard) return remoteAddress;
   const plain = heard.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1').replace(/^\[(.*)\](:\d+)?$/, '$1');
   return isIP(plain) ? plain : remoteAddress;
 }
 
 function principalOf(
-  c: Context<Env>,
+  { incoming, path }: Asking,
   edge: Edge,
   endpoint: Endpoint,
   address: string | undefined,
   again = false,
 ): Promise<Principal> | Principal {
   if (endpoint.principals.includes('public')) return { kind: 'public' };
-  const { scheme, token } = credentialIn(headerOf(c, 'authorization'), headerOf(c, 'x-api-key'));
-  const { method, path } = c.req;
-  const credential = { scheme, token, proof: headerOf(c, 'dpop'), method, path, address, again };
+  const { scheme, token } = shownBy(incoming);
+  const { method = '' } = incoming;
+  const credential = { scheme, token, proof: headerOf(incoming, 'dpop'), method, path, address, again };
   return authenticate(edge.authenticators, credential);
+}
+
+interface Shown {
+  authorization: string | undefined;
+  apiKey: string | undefined;
+  credential: ReturnType<typeof credentialIn>;
+}
+
+/** What was shown last on each connection. Shown again it is the same string, and where that is known need not be found out anew from each of its characters. */
+const shown = new WeakMap<Socket, Shown>();
+
+function shownBy(incoming: IncomingMessage): Shown['credential'] {
+  const authorization = headerOf(incoming, 'authorization');
+  const apiKey = headerOf(incoming, 'x-api-key');
+  const last = shown.get(incoming.socket);
+  if (last && last.authorization === authorization && last.apiKey === apiKey) return last.credential;
+  const credential = credentialIn(authorization, apiKey);
+  shown.set(incoming.socket, { authorization, apiKey, credential });
+  return credential;
 }
 
 function storable(query: Record<string, string>): Record<string, string> {
@@ -220,8 +242,7 @@ function storable(query: Record<string, string>): Record<string, string> {
   return query;
 }
 
-function parse(schema: z.ZodType, value: unknown, base: string): unknown {
-  const parsed = schema.safeParse(value);
+function fitting(parsed: z.ZodSafeParseResult<unknown>, base: string): unknown {
   if (!parsed.success) throw invalid(base, parsed.error.issues);
   return parsed.data;
 }

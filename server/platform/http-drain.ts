@@ -1,17 +1,22 @@
-import type { Server } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { HttpBindings } from '@hono/node-server';
+import type { Answer } from './http-answer.ts';
 
-/** What answers requests; `env` holds what Node knows of them. */
-export type Fetch = (request: Request, env: HttpBindings) => Response | Promise<Response>;
+/** What answers requests. */
+export interface Handler {
+  /** The short way: undefined where a request has to go the long one. */
+  direct?(incoming: IncomingMessage, outgoing: ServerResponse): Promise<Answer> | undefined;
+  /** `env` holds what Node knows of the request. */
+  fetch(request: Request, env: HttpBindings): Response | Promise<Response>;
+}
 
 /** Knows how many requests are being answered, and tells when none is. */
-export interface Flights {
-  fetch: Fetch;
+export interface Flights extends Handler {
   landed(): Promise<void>;
 }
 
 /** Counts the requests that pass through a handler. */
-export function countFlights(handle: Fetch): Flights {
+export function countFlights(handler: Handler): Flights {
   let flying = 0;
   let waiting: (() => void)[] = [];
   const land = () => {
@@ -20,15 +25,16 @@ export function countFlights(handle: Fetch): Flights {
     for (const tell of waiting) tell();
     waiting = [];
   };
+  const count = <T>(answer: T): T => {
+    if (answer instanceof Promise) {
+      flying += 1;
+      answer.then(land, land);
+    }
+    return answer;
+  };
   return {
-    fetch(request, env) {
-      const answer = handle(request, env);
-      if (answer instanceof Promise) {
-        flying += 1;
-        answer.then(land, land);
-      }
-      return answer;
-    },
+    direct: (incoming, outgoing) => count(handler.direct?.(incoming, outgoing)),
+    fetch: (request, env) => count(handler.fetch(request, env)),
     landed: () => (flying === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
   };
 }

@@ -4,7 +4,7 @@ import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterEach, describe, expect, test } from 'vitest';
 import { parseConfig } from './config.ts';
-import type { Fetch } from './http-drain.ts';
+import type { Handler } from './http-drain.ts';
 import { HTTP_LIMITS, type HttpLimits } from './http-limits.ts';
 import { listen, urlOf } from './http-server.ts';
 import { createLog } from './log.ts';
@@ -26,10 +26,10 @@ interface Seen {
 }
 
 /** A server with an application that tells what it saw, takes bodies, and waits where it is told to. */
-async function serve(limits: Partial<HttpLimits> = {}, fetch?: Fetch) {
+async function serve(limits: Partial<HttpLimits> = {}, fetch?: Handler['fetch']) {
   const seen: Seen[] = [];
   const config = parseConfig({ MUSTER_PORT: '0' });
-  const app: Fetch = async (request, env) => {
+  const app: Handler['fetch'] = async (request, env) => {
     const path = new URL(request.url).pathname;
     if (path === '/broken') throw new Error('select secret_hash from api_keys');
     const body = await request.text().catch(() => 'cut off');
@@ -38,7 +38,7 @@ async function serve(limits: Partial<HttpLimits> = {}, fetch?: Fetch) {
     if (path === '/large') return new Response('x'.repeat(30_000_000));
     return Response.json({ from: env.incoming.socket.remoteAddress, body });
   };
-  const server = await listen(config, fetch ?? app, createLog('silent'), { ...HTTP_LIMITS, ...limits });
+  const server = await listen(config, { fetch: fetch ?? app }, createLog('silent'), { ...HTTP_LIMITS, ...limits });
   servers.push(server);
   const { port } = server.address() as AddressInfo;
   return { server, seen, port, url: urlOf(config, server) };

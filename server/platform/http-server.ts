@@ -1,24 +1,25 @@
-import { createServer, type Server, type ServerOptions, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerOptions, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { Duplex } from 'node:stream';
 import { getRequestListener, type HttpBindings, RequestError } from '@hono/node-server';
 import { ProblemError } from '@muster/shared/errors';
 import { type Config, ConfigError } from './config.ts';
-import type { Fetch } from './http-drain.ts';
+import { type Answer, send } from './http-answer.ts';
+import type { Handler } from './http-drain.ts';
 import { checkRequest, HTTP_LIMITS, type HttpLimits, readingLimit } from './http-limits.ts';
 import { createRefuser, problemOf, type Refuser } from './http-refusal.ts';
 import type { Log } from './log.ts';
 import { securityHeaders } from './security-headers.ts';
 
-/** Serves `fetch`, within limits, until the server is closed. Whatever is refused before it gets there leaves as a problem document. */
-export function listen(config: Config, fetch: Fetch, log: Log, limits: HttpLimits = HTTP_LIMITS): Promise<Server> {
+/** Serves a handler, within limits, until the server is closed. Whatever is refused before it gets there leaves as a problem document. */
+export function listen(config: Config, handler: Handler, log: Log, limits: HttpLimits = HTTP_LIMITS): Promise<Server> {
   const refuser = createRefuser(log, securityHeaders(config));
   return new Promise<Server>((resolve, reject) => {
     const server = open(config, limits);
     server.maxConnections = limits.connections;
     // One more, so that one too many is seen: Node would leave it out without a word.
     server.maxHeadersCount = limits.headers + 1;
-    handle(server, fetch, refuser, limits, hostOf(config));
+    handle(server, handler, refuser, limits, hostOf(config));
     server.once('error', reject);
     server.listen(config.port, config.host, () => resolve(server));
   }).catch((error: NodeJS.ErrnoException) => {
@@ -50,15 +51,22 @@ function open({ tls }: Config, limits: HttpLimits): Server {
   return tls ? createTlsServer({ ...options, ...tls, handshakeTimeout: limits.headersMs }) : createServer(options);
 }
 
-function handle(server: Server, fetch: Fetch, refuser: Refuser, limits: HttpLimits, hostname: string): void {
+function handle(server: Server, handler: Handler, refuser: Refuser, limits: HttpLimits, hostname: string): void {
   /** The last answer of each connection, to know what another would be taken for. */
   const last = new WeakMap<Duplex, ServerResponse>();
   const limit = readingLimit(limits);
-  const answer = getRequestListener((request, env) => fetch(request, env as HttpBindings), {
+  const answer = getRequestListener((request, env) => handler.fetch(request, env as HttpBindings), {
     hostname,
     errorHandler: (error) =>
       refuser.response(error instanceof RequestError ? malformed('the host or the target is not a valid one') : error),
   });
+  const sendWhole = async (answer: Promise<Answer>, incoming: IncomingMessage, outgoing: ServerResponse) => {
+    try {
+      send(incoming, outgoing, await answer);
+    } catch (error) {
+      refuser.answer(outgoing, error);
+    }
+  };
   server.on('request', (incoming, outgoing) => {
     last.set(incoming.socket, outgoing);
     outgoing.on('prefinish', limit);
@@ -69,7 +77,8 @@ function handle(server: Server, fetch: Fetch, refuser: Refuser, limits: HttpLimi
     }
     // Nothing here speaks another protocol, and what Node is sent after such a request it does not read.
     if (incoming.headers.upgrade !== undefined) outgoing.setHeader('connection', 'close');
-    void answer(incoming, outgoing);
+    const direct = handler.direct?.(incoming, outgoing);
+    void (direct ? sendWhole(direct, incoming, outgoing) : answer(incoming, outgoing));
   });
   server.on('checkExpectation', (_, outgoing) =>
     refuser.answer(outgoing, malformed('only 100-continue can be expected')),

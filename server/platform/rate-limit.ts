@@ -87,8 +87,10 @@ export class RateLimited extends ProblemError {
   }
 }
 
-/** The headers that tell an allowance (draft-ietf-httpapi-ratelimit-headers). */
-export const rateLimitHeaders = ({ limit, remaining, reset }: Allowance): Record<string, string> => ({
-  'ratelimit-policy': `"default";q=${limit};w=${WINDOW_SECONDS}`,
-  ratelimit: `"default";r=${remaining};t=${reset}`,
-});
+/** The headers that tell an allowance, names and values in turn (draft-ietf-httpapi-ratelimit-headers). */
+export const rateLimitHeaders = ({ limit, remaining, reset }: Allowance): string[] => [
+  'ratelimit-policy',
+  `"default";q=${limit};w=${WINDOW_SECONDS}`,
+  'ratelimit',
+  `"default";r=${remaining};t=${reset}`,
+];
