@@ -32,8 +32,8 @@ describe.each([18, 15] as const)('due times nobody ticked for, on Postgres %i', 
       max_retries: 0,
       retry_policy: 'none',
       tags: [],
-      input_data: '{}',
-      metadata: '{}',
+      input_data: {},
+      metadata: {},
       next_run_at,
     });
     return schedule_id;

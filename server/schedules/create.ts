@@ -8,22 +8,29 @@ import { firstRun, nextRuns } from './cron.ts';
 import { getSchedule } from './read.ts';
 import { insertSchedule } from './store/schedules.ts';
 
-export async function createSchedule(ctx: Ctx, { body }: InputOf<typeof contract.createSchedule>) {
+type Body = InputOf<typeof contract.createSchedule>['body'];
+
+export async function createSchedule(ctx: Ctx, { body }: { body: Body }) {
   const schedule_id = newId('sched');
-  const schedule = {
-    ...body,
-    schedule_id,
-    owner: ownerOf(ctx),
-    client_id: body.client_id ?? null,
-    description: body.description ?? null,
-    capability_required: body.capability_required ?? body.task_type,
-    input_data: JSON.stringify(body.input_data),
-    metadata: JSON.stringify(body.metadata),
-    next_run_at: firstRun(body.cron_expression, body.timezone, ctx.clock.now()),
-  };
-  await insertSchedule(ctx.db.admin, schedule, actorOf(ctx));
+  const next_run_at = firstRun(body.cron_expression ?? '', body.timezone, ctx.clock.now());
+  await insertSchedule(
+    ctx.db.admin,
+    { ...settingsOf(body), schedule_id, owner: ownerOf(ctx), next_run_at },
+    actorOf(ctx),
+  );
   return getSchedule(ctx, schedule_id);
 }
+
+const momentOf = (text: string | undefined) => (text === undefined ? null : new Date(text));
+
+/** What a schedule is told to be, as its columns have it. */
+export const settingsOf = (body: Body) => ({
+  ...body,
+  capability_required: body.capability_required ?? body.task_type,
+  at: momentOf(body.at),
+  starts_at: momentOf(body.starts_at),
+  ends_at: momentOf(body.ends_at),
+});
 
 /** Says what a pattern means, or what is wrong with it; asking is never an error. */
 export function validateSchedule(

@@ -25,7 +25,9 @@ export async function pauseSchedule(
 export async function resumeSchedule(ctx: Ctx, scheduleId: string) {
   const row = await findSchedule(ctx, scheduleId);
   const nextRunAt =
-    row.status === 'PAUSED' ? firstRun(row.cron_expression, row.timezone, resumeFrom(row, ctx.clock.now())) : null;
+    row.status === 'PAUSED'
+      ? firstRun(row.cron_expression ?? '', row.timezone, resumeFrom(row, ctx.clock.now()))
+      : null;
   const moved = nextRunAt
     ? await moveSchedule(ctx.db.admin, {
         scheduleId,

@@ -8,12 +8,22 @@ import * as store from './store/schedules.ts';
 
 const iso = (at: Date | null) => at?.toISOString() ?? null;
 
-const showSchedule = ({ version: _, ...row }: store.ScheduleRow): Schedule => ({
+const showSchedule = ({
+  version: _,
+  jitter_ms: __,
+  paused_from: ___,
+  last_completed_task_id: ____,
+  ...row
+}: store.ScheduleRow): Schedule => ({
   ...row,
   status: row.status as Schedule['status'],
   input_data: row.input_data as Schedule['input_data'],
   metadata: row.metadata as Schedule['metadata'],
+  at: iso(row.at),
+  starts_at: iso(row.starts_at),
+  ends_at: iso(row.ends_at),
   next_run_at: iso(row.next_run_at),
+  fire_at: iso(row.fire_at),
   last_run_at: iso(row.last_run_at),
   created_at: row.created_at.toISOString(),
   updated_at: row.updated_at.toISOString(),
@@ -53,6 +63,7 @@ export async function listExecutions(
   const show = (row: store.ExecutionRow) => ({
     ...row,
     scheduled_at: row.scheduled_at.toISOString(),
+    until: iso(row.until),
     fired_at: iso(row.fired_at),
   });
   return pageOf(rows, limit, show, (row) => [row.execution_id]);

@@ -1,4 +1,5 @@
 import type { Json } from '@muster/shared/contract/fields';
+import type { ExecutionStatus } from '@muster/shared/contract/schedules';
 import { SCHEDULE, type ScheduleStatus, statesAllowing, type TaskStatus } from '@muster/shared/lifecycle';
 import { and, arrayContains, desc, eq, lt, ne } from 'drizzle-orm';
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
@@ -10,36 +11,15 @@ import { schedules } from '../../schema/schedules.ts';
 
 export type ScheduleRow = typeof schedules.$inferSelect;
 
-export interface NewSchedule
-  extends Pick<
-    ScheduleRow,
-    | 'schedule_id'
-    | 'owner'
-    | 'client_id'
-    | 'cron_expression'
-    | 'timezone'
-    | 'description'
-    | 'task_type'
-    | 'capability_required'
-    | 'priority'
-    | 'timeout_seconds'
-    | 'max_retries'
-    | 'retry_policy'
-    | 'tags'
-  > {
-  input_data: string;
-  metadata: string;
-  next_run_at: Date;
-}
+/** A schedule to be made. What stays undefined is as the columns have it by default. */
+export type NewSchedule = Omit<typeof schedules.$inferInsert, 'status' | 'version' | 'created_at' | 'updated_at'>;
 
 export async function insertSchedule(sql: Sql, it: NewSchedule, by?: Actor): Promise<void> {
+  const columns = sql(Object.keys(it).filter((name) => it[name as keyof NewSchedule] !== undefined));
   await transition(sql, {
     change: sql`
-      insert into schedules (schedule_id, owner, client_id, status, cron_expression, timezone, description, task_type, capability_required, input_data, priority,
-        timeout_seconds, max_retries, retry_policy, tags, metadata, next_run_at, created_at, updated_at)
-      select ${it.schedule_id}, ${it.owner}, ${it.client_id}, 'ACTIVE', ${it.cron_expression}, ${it.timezone}, ${it.description}, ${it.task_type},
-        ${it.capability_required}, ${it.input_data}::text::json, ${it.priority}, ${it.timeout_seconds}, ${it.max_retries}, ${it.retry_policy}, ${it.tags}::text[],
-        ${it.metadata}::text::jsonb, ${it.next_run_at}, now, now from clock
+      insert into schedules (${columns}, status, created_at, updated_at)
+      select ${columns}, 'ACTIVE', now, now from clock, json_populate_record(null::schedules, ${JSON.stringify(it)}::text::json)
       returning schedule_id as subject_id, owner, null::jsonb as detail, null::jsonb as before, jsonb_build_object('status', status, 'task_type', task_type,
         'cron_expression', cron_expression, 'timezone', timezone, 'priority', priority, 'tags', tags, 'next_run_at', ${auditedTime(sql, 'next_run_at')}) as after`,
     event: recordEvent(sql, 'schedule.created'),
@@ -132,10 +112,14 @@ export async function moveSchedule(
 export interface ExecutionRow {
   execution_id: string;
   schedule_id: string;
-  status: 'FIRED' | 'SKIPPED' | 'MISSED' | 'TRIGGERED' | 'BACKFILLED';
+  status: ExecutionStatus;
+  reason: string | null;
   scheduled_at: Date;
+  until: Date | null;
+  count: number;
   fired_at: Date | null;
   lateness_ms: number | null;
+  execution_number: number | null;
   task_id: string | null;
   task_status: TaskStatus | null;
   result_data: Json;
@@ -148,8 +132,8 @@ export async function listExecutions(
   { scheduleId, after, limit }: { scheduleId: string; after: string | undefined; limit: number },
 ): Promise<ExecutionRow[]> {
   return sql<ExecutionRow[]>`
-    select e.execution_id, e.schedule_id, e.status, e.scheduled_at, e.fired_at,
-      (extract(epoch from e.fired_at - e.scheduled_at) * 1000)::int as lateness_ms, e.task_id, coalesce(e.task_status, s.status) as task_status, r.result_data, r.error
+    select e.execution_id, e.schedule_id, e.status, e.reason, e.scheduled_at, e.until, e.count, e.fired_at,
+      coalesce(e.lateness_ms, (extract(epoch from e.fired_at - e.scheduled_at) * 1000)::int) as lateness_ms, e.execution_number, e.task_id, coalesce(e.task_status, s.status) as task_status, r.result_data, r.error
     from executions e
     left join lateral (select status, final_fence from task_state where task_id = e.task_id offset 0) s on true
     left join runs r on r.fence = s.final_fence

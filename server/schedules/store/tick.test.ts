@@ -50,8 +50,8 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
       max_retries: 2,
       retry_policy: 'linear',
       tags: ['a"b'],
-      input_data: '{"x": 1}',
-      metadata: '{"m": 2}',
+      input_data: { x: 1 },
+      metadata: { m: 2 },
       next_run_at: new Date((await it.clock.now()).getTime() - seconds * 1_000),
       ...over,
     });
