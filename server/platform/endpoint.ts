@@ -7,13 +7,15 @@ import type { Context, Hono } from 'hono';
 import type { z } from 'zod';
 import type { Admission } from './admission.ts';
 import { type Authenticator, authenticate, authorise, credentialIn, type Principal } from './auth.ts';
-import { readJson } from './body.ts';
+import { inTurn, readJson, readText } from './body.ts';
 import type { Ctx, Deps } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
 import { invalid, toProblem } from './errors.ts';
+import { etagOf } from './if-match.ts';
 import { JsonLines } from './json-lines.ts';
 import { type Owners, refuseForeign } from './ownership.ts';
 import { type RateLimit, RateLimited, rateLimitHeaders } from './rate-limit.ts';
+import { acceptsYaml, isYaml, readYaml, writeYaml, type Yaml } from './yaml.ts';
 
 /** An answer that is already JSON text: what agents and submitters sent passes through without being parsed again. */
 export class JsonText {
@@ -69,6 +71,7 @@ class Asked implements Ctx {
   readonly address: string | undefined;
   readonly proof: string | undefined;
   readonly idempotencyKey: string | undefined;
+  readonly ifMatch: string | undefined;
   readonly traceparent: string | undefined;
   readonly #request: Request;
 
@@ -84,6 +87,7 @@ class Asked implements Ctx {
     this.address = address;
     this.proof = headerOf(c, 'dpop');
     this.idempotencyKey = headerOf(c, 'idempotency-key');
+    this.ifMatch = headerOf(c, 'if-match');
     this.traceparent = headerOf(c, 'traceparent');
     this.#request = c.req.raw;
   }
@@ -101,10 +105,10 @@ const LATE_MS = 250;
 export function bind(app: Hono<Env>, edge: Edge, { endpoint, verb }: Route): void {
   const path = endpoint.path.replace(/\{(\w+)\}/g, ':$1');
   const always = { 'content-type': 'application/json', ...edge.headers };
-  const status = endpoint.status ?? 200;
   app.on(endpoint.method, path, async (c) => {
     const requestId = requestIdOf(c);
     const headers: Record<string, string> = { 'x-request-id': requestId, ...always };
+    let yaml: Yaml | undefined;
     try {
       const address = addressOf(c, edge.deps.config.behindProxy);
       const since = performance.now();
@@ -124,7 +128,17 @@ export function bind(app: Hono<Env>, edge: Edge, { endpoint, verb }: Route): voi
           edge.admission.count(endpoint, () => refuseForeign(endpoint, principal, params, edge.owners)),
         );
       const query = endpoint.query ? parse(endpoint.query, storable(c.req.query()), '#/query') : {};
-      const body = endpoint.body ? parse(endpoint.body, await readJson(c.env.incoming, endpoint.vital), '#') : {};
+      if (endpoint.body && endpoint.yaml && isYaml(headerOf(c, 'content-type'))) {
+        const text = await readText(c.env.incoming);
+        yaml = await inTurn(() => readYaml(text));
+      }
+      const body = endpoint.body
+        ? parse(
+            endpoint.body,
+            unflattened(endpoint, query as object, yaml ? yaml.value : await readJson(c.env.incoming, endpoint.vital)),
+            '#',
+          )
+        : {};
       if (performance.now() - since > LATE_MS) {
         principal = await principalOf(c, edge, endpoint, address, true);
         authorise(endpoint, principal, params);
@@ -135,12 +149,30 @@ export function bind(app: Hono<Env>, edge: Edge, { endpoint, verb }: Route): voi
       );
       // A poll waits by itself, for as long as it was asked to.
       const answer = await (endpoint.waits ? work : withDeadline(work));
+      const status = (query as { dry_run?: unknown }).dry_run === true ? 200 : (endpoint.status ?? 200);
       if (answer instanceof JsonLines) return answer.toResponse(status, headers, c.env.incoming.socket);
+      if (endpoint.versioned) headers.etag = etagOf((answer as { version: number }).version);
+      if (endpoint.yaml && acceptsYaml(headerOf(c, 'accept'))) {
+        headers['content-type'] = 'application/yaml';
+        return new Response(writeYaml(answer), { status, headers });
+      }
       return new Response(answer instanceof JsonText ? answer.text : JSON.stringify(answer), { status, headers });
     } catch (error) {
-      return problemResponse(error, requestId, edge.deps, headers);
+      return problemResponse(yaml ? yaml.located(error) : error, requestId, edge.deps, headers);
     }
   });
+}
+
+/** A body with those of its members that came as query parameters. */
+function unflattened({ flat = [] }: Endpoint, query: object, body: unknown): unknown {
+  const given = Object.entries(query).filter(([name, value]) => value !== undefined && flat.includes(name));
+  const members = body ?? {};
+  // What is no object is refused as what it is.
+  if (given.length === 0 || typeof members !== 'object' || Array.isArray(members)) return body;
+  const twice = given.find(([name]) => Object.hasOwn(members, name));
+  if (!twice) return { ...members, ...Object.fromEntries(given) };
+  const [pointer, detail] = [`#/query/${twice[0]}`, 'is in the body too'];
+  throw new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
 }
 
 /** Nothing is wrapped that is a promise already: an async function around it would cost three turns of the queue. */

@@ -70,6 +70,12 @@ export const priority = z.int().min(1).max(10);
 export const slots = z.int().min(1).max(10_000);
 export const fence = z.int().positive();
 
+/** Yes or no in a query. */
+export const flag = z
+  .enum(['true', 'false'])
+  .default('false')
+  .transform((word) => word === 'true');
+
 /** One page of a list, and how to ask for it. */
 export const pageQuery = {
   limit: z.coerce.number().int().min(1).max(200).default(50),
