@@ -74,7 +74,7 @@ export const AGENT_MODE = {
 /** A rule of when. */
 export const SCHEDULE = {
   ACTIVE: { pause: ['PAUSED'], delete: ['DELETED'], end: ['ENDED'] },
-  PAUSED: { resume: ['ACTIVE'], delete: ['DELETED'] },
+  PAUSED: { resume: ['ACTIVE', 'ENDED'], delete: ['DELETED'] },
   ENDED: { delete: ['DELETED'] },
   DELETED: {},
 } as const satisfies Machine;

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { claimTasks } from '../dispatch/store/claim.ts';
 import { noteRuns } from '../dispatch/store/heartbeat.ts';
 import { applyResults } from '../dispatch/store/results.ts';
-import { applyOutcomes, ensureOutcomeReader } from '../schedules/store/tick.ts';
+import { applyOutcomes, ensureOutcomeReader } from '../schedules/store/outcomes.ts';
 import { insertTasks, type NewTask } from '../tasks/store/submit.ts';
 import { cancelTask, expireTasks, retryTask } from '../tasks/store/transitions.ts';
 import { countRipe, forgetTasks } from './store/delete.ts';

@@ -8,6 +8,7 @@ import { recordEvent } from '../../events/record.ts';
 import type { Fragment, Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
 import { schedules } from '../../schema/schedules.ts';
+import type { Gap } from '../gap.ts';
 
 export type ScheduleRow = typeof schedules.$inferSelect;
 
@@ -71,43 +72,66 @@ export function listSchedules(
 }
 
 const EVENTS = { pause: 'schedule.paused', resume: 'schedule.resumed', delete: 'schedule.deleted' } as const;
-const BECOMES = { pause: 'PAUSED', resume: 'ACTIVE', delete: 'DELETED' } as const;
 
 /** What of a schedule its moves change. */
 const moving = (sql: Sql, of: string): Fragment =>
   sql`jsonb_build_object('status', ${sql(of)}.status, 'next_run_at', ${auditedTime(sql, `${of}.next_run_at`)}, 'pause_note', ${sql(of)}.pause_note)`;
 
-/** Moves a schedule through its life. Undefined where its status does not allow it. */
+/** Due times that passed and made nothing. */
+export interface SkippedGap extends Gap {
+  execution_id: string;
+  reason: string;
+}
+
+/** How a schedule moves through its life. */
+export interface Move {
+  scheduleId: string;
+  event: keyof typeof EVENTS;
+  /** What it was when this was decided: otherwise nothing happens. */
+  seen?: Pick<ScheduleRow, 'version' | 'next_run_at'>;
+  /** When it is due next; one that resumes and is not has ENDED. */
+  next?: { next_run_at: Date; jitter_ms: number } | null;
+  gap?: SkippedGap | null;
+  note?: string | null;
+  by?: Actor | undefined;
+}
+
+/** Moves a schedule through its life. Undefined where its status does not allow it, or it is not any more what was seen. */
 export async function moveSchedule(
   sql: Sql,
-  {
-    scheduleId,
-    event,
-    nextRunAt = null,
-    note = null,
-    version,
-    by,
-  }: {
-    scheduleId: string;
-    event: keyof typeof BECOMES;
-    nextRunAt?: Date | null;
-    note?: string | null;
-    version?: number;
-    by?: Actor | undefined;
-  },
+  { scheduleId, event, seen, next = null, gap = null, note = null, by }: Move,
 ): Promise<{ subject_id: string } | undefined> {
+  const becomes = { pause: 'PAUSED', resume: next ? 'ACTIVE' : 'ENDED', delete: 'DELETED' }[event];
   const [row] = await transition<{ subject_id: string }>(sql, {
     before: { locked: sql`select * from schedules where schedule_id = ${scheduleId} for no key update` },
     change: sql`
-      update schedules s set status = ${BECOMES[event]}, next_run_at = ${nextRunAt}, pause_note = ${note}, version = s.version + 1, updated_at = (select now from clock)
+      update schedules s set status = ${becomes}, next_run_at = ${next?.next_run_at ?? null}, jitter_ms = ${next?.jitter_ms ?? 0}, pause_note = ${note},
+        paused_from = ${event === 'pause' ? sql`locked.next_run_at` : null}, skipped = s.skipped + ${gap?.count ?? 0}, version = s.version + 1, updated_at = (select now from clock)
       from locked where s.schedule_id = locked.schedule_id and s.status = any(${statesAllowing(SCHEDULE, event)}::text[])
-        ${version === undefined ? sql`` : sql`and s.version = ${version}`}
+        ${seen ? sql`and s.version = ${seen.version} and s.next_run_at is not distinct from ${seen.next_run_at}::timestamptz` : sql``}
       returning s.schedule_id as subject_id, s.owner, jsonb_build_object('to', s.status) as detail, ${moving(sql, 'locked')} as before, ${moving(sql, 's')} as after`,
+    also: gap ? skipping(sql, gap) : {},
     event: recordEvent(sql, EVENTS[event]),
     audit: recordAudit(sql, by, `schedule.${event}`),
   });
   return row;
 }
+
+/** The execution of a gap and its event, for the transition that finds it. */
+const skipping = (
+  sql: Sql,
+  { execution_id, reason, scheduled_at, until, count }: SkippedGap,
+): Record<string, Fragment> => ({
+  gap: sql`
+    insert into executions (execution_id, schedule_id, status, reason, scheduled_at, until, count)
+    select ${execution_id}, subject_id, 'SKIPPED', ${reason}, ${scheduled_at}::timestamptz, ${until}::timestamptz, ${count}::int from changed
+    on conflict do nothing`,
+  told: sql`
+    insert into events (tx, at, kind, subject_ids, detail)
+    select pg_current_xact_id(), now, 'schedule.skipped', array[subject_id],
+      jsonb_build_array(jsonb_build_object('execution_id', ${execution_id}::text, 'reason', ${reason}::text, 'scheduled_at', ${scheduled_at}::timestamptz, 'until', ${until}::timestamptz, 'count', ${count}::int))
+    from changed, clock`,
+});
 
 export interface ExecutionRow {
   execution_id: string;

@@ -1,6 +1,7 @@
 import { runEvent, taskEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
 import { KEPT_HOURS } from '../../platform/idempotency.ts';
+import { placing } from './placing.ts';
 
 /** A task to be inserted. `agent_id`: the parked poll that may have it in the same statement. JSON is text, never parsed again. */
 export interface NewTask {
@@ -98,6 +99,11 @@ const TYPES: Partial<Record<(typeof COLUMNS)[number], string>> = {
   expires_at: 'timestamptz',
 };
 
+const parts = (named: Record<string, string>) =>
+  Object.entries(named)
+    .map(([name, part]) => `${name} as (${part})`)
+    .join(',\n');
+
 /**
  * Inserts tasks. One that fits a parked poll is leased in this very statement, if the agent still has a slot, is open and
  * beats; the rest go to `ready`, to `delayed` until their time, or to `blocked` until what they need has ended. A request that was made before,
@@ -122,17 +128,8 @@ reserved as (
   on conflict do nothing returning task_id
 ),
 y as materialized (
-  select x.*, now, ${RANK} as rank, run_at <= now and depends_on = '{}' and concurrency_key is null as due, depends_on <> '{}' as bound from x, clock
+  select x.*, false as has_dependents, now, ${RANK} as rank, run_at <= now and depends_on = '{}' and concurrency_key is null as due, depends_on <> '{}' as bound from x, clock
   where (idempotency_key is null or task_id in (select task_id from remembered)) and (unique_key is null or task_id in (select task_id from reserved))
-),
-inserted as (
-  insert into tasks (task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, rank, timeout_seconds,
-    max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, tags, metadata, unique_key, concurrency_key, depends_on,
-    on_dependency_failure, schedule_id, traceparent, run_at,
-    expires_at, created_at)
-  select task_id, class_id, owner, client_id, task_type, capability_required, input_data::json, priority, rank, timeout_seconds,
-    max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable::text[], task_timeout_seconds, tags::text[], metadata::jsonb, unique_key, concurrency_key,
-    nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end, schedule_id, traceparent, run_at, expires_at, now from y
 ),
 willing as materialized (
   select a.agent_id, g.boot_id, least(g.want, a.slots - a.slots_used) as n
@@ -154,36 +151,7 @@ slots as (
   update agents set slots_used = slots_used + g.n from (select agent_id, count(*) as n from handed group by 1) g
   where agents.agent_id = any(array(select agent_id from willing)) and agents.agent_id = g.agent_id
 ),
-queued as (
-  insert into ready (class_id, rank, task_id, replica, attempt, failures)
-  select class_id, rank, task_id, 0, 0, 0 from y where due and (ord in (select ord from handed)) is not true
-),
-later as (
-  insert into delayed (run_at, task_id, replica, class_id, rank, attempt, failures)
-  select run_at, task_id, 0, class_id, rank, 0, 0 from y where not due and not bound and concurrency_key is null
-),
-gate as (
-  insert into gated (owner, concurrency_key, rank, task_id, class_id, run_at)
-  select owner, concurrency_key, rank, task_id, class_id, run_at from y where concurrency_key is not null and not bound
-),
-edges as (
-  insert into dependencies (needs_task_id, task_id, created_at)
-  select needs, task_id, now from y cross join lateral (select distinct unnest(depends_on::text[]) as needs) d where bound
-  returning needs_task_id, task_id
-),
-waiting as (
-  insert into blocked (task_id, class_id, open, on_failure, created_at)
-  select y.task_id, y.class_id, e.open, y.on_dependency_failure, y.now from y
-  join (select task_id, count(*)::int as open from edges group by 1) e on e.task_id = y.task_id
-),
-needed as (
-  update tasks set has_dependents = true where task_id = any(array(select distinct needs_task_id from edges)) and not has_dependents
-),
-limited as (
-  insert into expiring (expires_at, task_id, started)
-  select expires_at, task_id, false from y where expires_at is not null
-  union all select run_at + make_interval(secs => task_timeout_seconds), task_id, true from y where task_timeout_seconds is not null
-),
+${parts(placing('due and (ord in (select ord from handed)) is not true'))},
 -- Parts nobody reads are run from the last to the first: created is told before assigned.
 assigned as (${runEvent('run.assigned', 'handed')}),
 created as (${taskEvent('task.created', 'y')})
