@@ -6,7 +6,7 @@ import { settleDependencies } from '../tasks/store/dependencies.ts';
 import { cancelTask } from '../tasks/store/transitions.ts';
 import { unblock } from '../tasks/unblock.ts';
 import { type Planning, planDue } from './plan.ts';
-import { carryOut, type Fired, type Plan } from './store/fire.ts';
+import { type Asked, carryOut, type Fired, type Plan } from './store/fire.ts';
 import { moveSchedule } from './store/schedules.ts';
 import { listDue, type Planned } from './store/tick.ts';
 
@@ -83,7 +83,7 @@ export async function carryOutPlans(
   classes: Classes,
   of: readonly Planned[],
   plannings: readonly Planning[],
-  by?: Parameters<typeof carryOut>[2],
+  by?: Asked,
 ): Promise<Fired[]> {
   const classOf = new Map<string, number>();
   for (const { schedule_id, owner, capability_required: capability, labels_required, labels_preferred } of of)

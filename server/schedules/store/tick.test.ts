@@ -214,7 +214,7 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
       await it.sql`update schedules set next_run_at = (select muster_now()) - random() * interval '1 s', max_retries = 0`;
       const [fired] = await carryOut(it.sql, [await firing(id)]);
       const { runs } = (await claimTasks(it.db.hot, [{ ...agent, want: 1 }], classIds)).get(agent.agent_id)!;
-      if (status === 'CANCELLED') await cancelTask(it.sql, fired!.task_id, null);
+      if (status === 'CANCELLED') await cancelTask(it.sql, fired!.task_id!, null);
       const rest = { fault: status === 'COMPLETED' ? null : 'agent', retryable: true, result_data: null, error: null };
       await applyResults(it.db.hot, [{ ...agent, fence: runs[0]!.fence, status, ...rest }]);
     }
