@@ -5,44 +5,39 @@ import { newId } from '@muster/shared/ids';
 import { SCHEDULE, type ScheduleStatus, statesAllowing } from '@muster/shared/lifecycle';
 import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
+import { refuseChanged } from '../platform/if-match.ts';
 import { gapFrom } from './gap.ts';
-import { jitterMs } from './jitter.ts';
 import { findSchedule, getSchedule } from './read.ts';
+import { dueAt } from './rule.ts';
 import { type Move, moveSchedule, type ScheduleRow, type SkippedGap } from './store/schedules.ts';
 import { nextDue } from './when.ts';
 
 /** Moves it as it was read, and looks again when a tick or somebody else was faster. */
 const TRIES = 20;
 
-export async function pauseSchedule(
-  ctx: Ctx,
-  { params: { schedule_id }, body }: InputOf<typeof contract.pauseSchedule>,
-) {
-  const moved = await moveSchedule(ctx.db.admin, {
-    scheduleId: schedule_id,
-    event: 'pause',
-    note: body.note ?? null,
-    by: actorOf(ctx),
-  });
-  return settled(ctx, schedule_id, 'pause', 'PAUSED', moved);
-}
+/** Stops firing. What is under way goes on. */
+export const pauseSchedule = (ctx: Ctx, { params, body }: InputOf<typeof contract.pauseSchedule>) =>
+  moveAsRead(ctx, params.schedule_id, 'pause', 'PAUSED', () => ({ note: body.note ?? null }));
 
 /** Fires again from the next due time on: what was due while it was paused is told as one gap, and stays undone. */
 export const resumeSchedule = (ctx: Ctx, scheduleId: string) =>
-  moveAsRead(ctx, scheduleId, 'resume', 'ACTIVE', (row) => {
-    if (row.status !== 'PAUSED') return undefined;
-    const from = resumeFrom(row, ctx.clock.now());
-    const next_run_at = nextDue(row, from);
-    const jitter_ms = next_run_at ? jitterMs(row.schedule_id, next_run_at, row.jitter_seconds) : 0;
-    return { next: next_run_at && { next_run_at, jitter_ms }, gap: missedBy(row, from) };
-  });
+  moveAsRead(ctx, scheduleId, 'resume', 'ACTIVE', (row) =>
+    row.status === 'PAUSED' ? resumed(row, ctx.clock.now()) : undefined,
+  );
+
+/** When a paused schedule is due next, and what passed meanwhile. */
+export function resumed(row: ScheduleRow, now: Date): Required<Pick<Move, 'next' | 'gap'>> {
+  const from = resumeFrom(row, now);
+  const next = nextDue(row, from);
+  return { next: next && dueAt(row, next), gap: passedBy(row, from) };
+}
 
 /** Ends it. Due times that have passed and had no execution yet are told as one gap. */
 export const deleteSchedule = (ctx: Ctx, scheduleId: string) =>
-  moveAsRead(ctx, scheduleId, 'delete', 'DELETED', (row) => ({ gap: missedBy(row, ctx.clock.now()) }));
+  moveAsRead(ctx, scheduleId, 'delete', 'DELETED', (row) => ({ gap: passedBy(row, ctx.clock.now()) }));
 
 /** What has become due up to an instant without an execution. */
-function missedBy(row: ScheduleRow, to: Date): SkippedGap | null {
+export function passedBy(row: ScheduleRow, to: Date): SkippedGap | null {
   const first = row.paused_from ?? row.next_run_at;
   const gap = first && gapFrom(row, first, to);
   return gap && { ...gap, execution_id: newId('exec'), reason: row.paused_from ? 'paused' : 'deleted' };
@@ -55,12 +50,13 @@ const resumeFrom = ({ last_run_at, paused_from }: ScheduleRow, now: Date): Date 
 async function moveAsRead(
   ctx: Ctx,
   scheduleId: string,
-  event: 'resume' | 'delete',
+  event: Move['event'],
   wanted: ScheduleStatus,
-  how: (row: ScheduleRow) => Pick<Move, 'next' | 'gap'> | undefined,
+  how: (row: ScheduleRow) => Pick<Move, 'next' | 'gap' | 'note'> | undefined,
 ) {
   for (let tries = 1; ; tries += 1) {
     const row = await findSchedule(ctx, scheduleId);
+    refuseChanged(ctx.ifMatch, `schedule ${scheduleId}`, row.version);
     const move = how(row);
     const moved =
       move && (await moveSchedule(ctx.db.admin, { scheduleId, event, seen: row, ...move, by: actorOf(ctx) }));

@@ -1,4 +1,4 @@
-import type { Dst, Exclusion, Misfire, Overlap, Target } from '@muster/shared/contract/schedules';
+import type { Dst, Exclusion, Misfire, Overlap, Target } from '@muster/shared/contract/schedule-rule';
 import { sql } from 'drizzle-orm';
 import { boolean, check, index, integer, jsonb, pgTable, smallint, text, uniqueIndex } from 'drizzle-orm/pg-core';
 import { anyJson, idText, moment } from './columns.ts';

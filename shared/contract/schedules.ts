@@ -1,99 +1,51 @@
 import { z } from 'zod';
 import { SCHEDULE, states, TASK } from '../lifecycle.ts';
 import { endpoint } from './endpoint.ts';
-import { id, instant, json, nullableTimestamp, page, pageQuery, taskType, text, timestamp } from './fields.ts';
-import { taskSettings } from './tasks.ts';
+import {
+  capability,
+  flag,
+  id,
+  instant,
+  json,
+  nullableTimestamp,
+  page,
+  pageQuery,
+  taskType,
+  text,
+  timestamp,
+} from './fields.ts';
+import {
+  cron_expression,
+  dst,
+  exclusion,
+  misfire,
+  OVERLAPS,
+  ofOneRule,
+  scheduleBody,
+  scheduleName,
+  target,
+  when,
+} from './schedule-rule.ts';
 
-/** Which of these a pattern or a zone may be is said by what computes with them, with a problem code of its own. */
-const cron_expression = text(4_096).describe(
-  '5 or 6 fields, the first of six being seconds; L W # + ? and @daily and the like are understood',
-);
-const timezone = text(1_024).default('UTC').describe('An IANA name, such as Europe/Berlin');
-
-const dst = z.union([
-  z.literal('vixie'),
-  z.strictObject({ gap: z.enum(['run_after', 'skip']), repeat: z.enum(['first', 'both']) }),
-]);
-export type Dst = z.output<typeof dst>;
-
-const WEEKDAYS = ['MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT', 'SUN'] as const;
-const exclusion = z.union([
-  z.strictObject({ date: z.iso.date() }),
-  z
-    .strictObject({ from: z.iso.date(), to: z.iso.date() })
-    .refine(({ from, to }) => from <= to, { error: 'must not begin after it ends' }),
-  z.strictObject({ weekdays: z.array(z.enum(WEEKDAYS)).min(1).max(7) }),
-  z.strictObject({
-    annual: z.string().regex(/^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$/, { error: 'must be a month and a day: 12-25' }),
-  }),
-]);
-/** Local dates on which a schedule is not due. */
-export type Exclusion = z.output<typeof exclusion>;
-
-const OVERLAPS = ['SKIP', 'BUFFER_ONE', 'BUFFER_ALL', 'CANCEL_OTHER', 'ALLOW_ALL'] as const;
-export type Overlap = (typeof OVERLAPS)[number];
-
-const misfirePolicy = z.enum(['SKIP', 'FIRE_ONCE', 'FIRE_ALL']);
-const misfire = z.strictObject({ policy: misfirePolicy, max: z.int().min(1).max(1_000).optional() });
-export type Misfire = z.output<typeof misfire>;
-
-/** What a schedule makes. The settings of a task stand beside it. */
-const target = z.strictObject({ kind: z.literal('task') });
-export type Target = z.output<typeof target>;
-
-/** When a schedule is due. Exactly one of the first three. */
-export const when = {
+/** What may come as query parameters: who speaks to AINS sends these so, and `input_data` as the body. */
+const flatQuery = {
+  client_id: text(128).min(1).optional(),
+  task_type: taskType.optional(),
+  capability_required: capability.optional(),
   cron_expression: cron_expression.optional(),
-  interval_seconds: z.int().min(1).max(315_360_000).optional().describe('Counted from 1970, plus phase_seconds'),
-  at: instant.optional().describe('Once'),
-  phase_seconds: z.int().min(0).max(315_360_000).default(0),
-  timezone,
-  dst: dst
-    .default('vixie')
-    .describe('What becomes of local times that do not come, or come twice, when clocks are set'),
-  exclude: z.array(exclusion).max(366).default([]).describe('Local dates on which it is not due'),
-  starts_at: instant.optional(),
-  ends_at: instant.optional(),
+  timezone: text(1_024).optional(),
+  priority: z.coerce.number().int().min(1).max(10).optional(),
+  timeout_seconds: z.coerce.number().int().min(1).max(604_800).optional(),
+  max_retries: z.coerce.number().int().min(0).max(100).optional(),
+  name: scheduleName.optional(),
+  description: text(1_000).optional(),
 };
-
-/** What a schedule does when things do not go by the clock. */
-export const whatIf = {
-  max_runs: z.int().min(1).max(2_000_000_000).optional().describe('It ends after so many, those by hand among them'),
-  jitter_seconds: z
-    .int()
-    .min(0)
-    .max(86_400)
-    .default(0)
-    .describe('Fires up to so much later; the same for a due time whoever fires it'),
-  overlap: z.enum(OVERLAPS).default('SKIP').describe('When it is due and what it made before has not ended'),
-  catch_up_seconds: z.int().min(0).max(31_536_000).default(60).describe('What is older is not made up for'),
-  misfire: z
-    .union([misfirePolicy.transform((policy) => ({ policy })), misfire])
-    .default({ policy: 'FIRE_ALL' })
-    .describe(
-      'What becomes of due times that passed by more than 5 s, and no more than catch_up_seconds: how many are made up for, the newest',
-    ),
-  pause_on_failure: z.int().min(1).max(1_000).optional().describe('It pauses after so many failures in a row'),
-  late_after_seconds: z.int().min(1).max(86_400).optional().describe('Tells of it when it fires later than that'),
-};
-
-/** What a schedule is told to be, at its creation and at every update. */
-export const scheduleBody = z
-  .strictObject({
-    ...taskSettings,
-    ...when,
-    ...whatIf,
-    target: target.default({ kind: 'task' }),
-    name: text(128).min(1).optional().describe('Unique among the schedules of an owner'),
-    description: text(1_000).optional(),
-  })
-  .refine((it) => [it.cron_expression, it.interval_seconds, it.at].filter((one) => one !== undefined).length === 1, {
-    path: ['cron_expression'],
-    error: 'exactly one of cron_expression, interval_seconds and at must be given',
-  });
+/** A dry run tells what would become of it, and changes nothing. */
+export const dryRun = { dry_run: flag.describe('Change nothing, and tell what would be') };
 
 const schedule = z.object({
   schedule_id: id('sched'),
+  version: z.int().describe('Changes with whatever is said of it, not with what it does; its ETag'),
   name: z.string().nullable(),
   status: z.enum(states(SCHEDULE)),
   cron_expression: z.string().nullable(),
@@ -147,7 +99,17 @@ const schedule = z.object({
   updated_at: timestamp,
 });
 export type Schedule = z.output<typeof schedule>;
-const scheduleParams = z.object({ schedule_id: id('sched') });
+/** A schedule as it is, or as it would be: then with the next due times. */
+export const scheduleOrDryRun = schedule.extend({
+  next_runs: z.array(timestamp).optional().describe('The next ten due times, in a dry run'),
+});
+export const WHEN_PROBLEMS = [
+  'invalid-cron',
+  'invalid-timezone',
+  'schedule-never-fires',
+  'schedule-too-frequent',
+] as const;
+export const scheduleParams = z.object({ schedule_id: id('sched') });
 
 export const createSchedule = endpoint({
   method: 'POST',
@@ -159,28 +121,40 @@ export const createSchedule = endpoint({
   ownership: 'new',
   audit: 'schedule.create',
   status: 201,
+  versioned: true,
+  flat: Object.keys(flatQuery),
+  query: z.strictObject({ ...flatQuery, ...dryRun }),
   body: scheduleBody,
-  response: schedule,
-  problems: ['invalid-cron', 'invalid-timezone', 'schedule-never-fires', 'schedule-too-frequent', 'conflict'],
+  response: scheduleOrDryRun,
+  problems: [...WHEN_PROBLEMS, 'conflict'],
 });
 export const validateSchedule = endpoint({
   method: 'POST',
   path: '/aitp/tasks/schedule/validate',
   tag: 'Schedules',
-  summary: 'Check a cron expression and see when it would fire',
+  summary: 'Check a rule of when and see its next times',
   principals: ['key'],
   scope: 'schedules:read',
   ownership: 'none',
-  body: z.strictObject({ cron_expression, timezone }),
+  flat: ['cron_expression', 'timezone'],
+  query: z.strictObject({ cron_expression: flatQuery.cron_expression, timezone: flatQuery.timezone }),
+  body: ofOneRule(z.strictObject(when)),
+  bodyOptional: true,
   response: z.union([
     z.object({
       valid: z.literal(true),
-      cron_expression: z.string(),
+      cron_expression: z.string().nullable(),
       timezone: z.string(),
       next_run_at: timestamp,
-      next_runs: z.array(timestamp),
+      next_runs: z.array(timestamp).describe('At most five'),
     }),
-    z.object({ valid: z.literal(false), cron_expression: z.string(), timezone: z.string(), message: z.string() }),
+    z.object({
+      valid: z.literal(false),
+      cron_expression: z.string().nullable(),
+      timezone: z.string(),
+      code: z.enum(WHEN_PROBLEMS),
+      message: z.string(),
+    }),
   ]),
 });
 export const listSchedules = endpoint({
@@ -196,6 +170,7 @@ export const listSchedules = endpoint({
     client_id: text(128).optional(),
     task_type: taskType.optional(),
     tag: text(64).optional(),
+    name: text(128).optional(),
     ...pageQuery,
   }),
   response: page(schedule),
@@ -208,6 +183,7 @@ export const getSchedule = endpoint({
   principals: ['key'],
   scope: 'schedules:read',
   ownership: 'path',
+  versioned: true,
   params: scheduleParams,
   response: schedule,
   problems: ['not-found'],
@@ -221,6 +197,7 @@ export const deleteSchedule = endpoint({
   scope: 'schedules:write',
   ownership: 'path',
   audit: 'schedule.delete',
+  versioned: true,
   params: scheduleParams,
   response: schedule,
   problems: ['not-found'],
@@ -234,6 +211,7 @@ export const pauseSchedule = endpoint({
   scope: 'schedules:write',
   ownership: 'path',
   audit: 'schedule.pause',
+  versioned: true,
   params: scheduleParams,
   body: z.strictObject({ note: text(1_000).optional() }).default({}),
   bodyOptional: true,
@@ -249,6 +227,7 @@ export const resumeSchedule = endpoint({
   scope: 'schedules:write',
   ownership: 'path',
   audit: 'schedule.resume',
+  versioned: true,
   params: scheduleParams,
   response: schedule,
   problems: ['not-found', 'conflict'],
@@ -256,7 +235,7 @@ export const resumeSchedule = endpoint({
 /** What happened at a due time; or at `count` of them in a row that did not fire, from `scheduled_at` until `until`. */
 const EXECUTION = ['FIRED', 'SKIPPED', 'MISSED', 'TRIGGERED', 'BACKFILLED'] as const;
 export type ExecutionStatus = (typeof EXECUTION)[number];
-const execution = z.object({
+export const execution = z.object({
   execution_id: id('exec'),
   schedule_id: id('sched'),
   status: z.enum(EXECUTION),
@@ -281,7 +260,12 @@ export const listExecutions = endpoint({
   scope: 'schedules:read',
   ownership: 'path',
   params: scheduleParams,
-  query: z.strictObject(pageQuery),
+  query: z.strictObject({
+    status: z.enum(EXECUTION).optional(),
+    from: instant.optional().describe('Due then or later'),
+    to: instant.optional().describe('Due before'),
+    ...pageQuery,
+  }),
   response: page(execution),
   problems: ['not-found'],
 });

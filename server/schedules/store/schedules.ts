@@ -1,6 +1,4 @@
-import type { Json } from '@muster/shared/contract/fields';
-import type { ExecutionStatus } from '@muster/shared/contract/schedules';
-import { SCHEDULE, type ScheduleStatus, statesAllowing, type TaskStatus } from '@muster/shared/lifecycle';
+import { SCHEDULE, type ScheduleStatus, statesAllowing } from '@muster/shared/lifecycle';
 import { and, arrayContains, desc, eq, lt, ne } from 'drizzle-orm';
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import { type Actor, auditedTime, recordAudit } from '../../audit/record.ts';
@@ -45,6 +43,7 @@ export interface ScheduleFilter {
   client_id?: string | undefined;
   task_type?: string | undefined;
   tag?: string | undefined;
+  name?: string | undefined;
   after?: string | undefined;
   limit: number;
 }
@@ -52,7 +51,7 @@ export interface ScheduleFilter {
 /** Schedules, newest first; deleted ones only where they are asked for. */
 export function listSchedules(
   orm: PostgresJsDatabase,
-  { owner, status, client_id, task_type, tag, after, limit }: ScheduleFilter,
+  { owner, status, client_id, task_type, tag, name, after, limit }: ScheduleFilter,
 ): Promise<ScheduleRow[]> {
   return orm
     .select()
@@ -64,6 +63,7 @@ export function listSchedules(
         client_id ? eq(schedules.client_id, client_id) : undefined,
         task_type ? eq(schedules.task_type, task_type) : undefined,
         tag ? arrayContains(schedules.tags, [tag]) : undefined,
+        name ? eq(schedules.name, name) : undefined,
         after ? lt(schedules.schedule_id, after) : undefined,
       ),
     )
@@ -132,35 +132,3 @@ const skipping = (
       jsonb_build_array(jsonb_build_object('execution_id', ${execution_id}::text, 'reason', ${reason}::text, 'scheduled_at', ${scheduled_at}::timestamptz, 'until', ${until}::timestamptz, 'count', ${count}::int))
     from changed, clock`,
 });
-
-export interface ExecutionRow {
-  execution_id: string;
-  schedule_id: string;
-  status: ExecutionStatus;
-  reason: string | null;
-  scheduled_at: Date;
-  until: Date | null;
-  count: number;
-  fired_at: Date | null;
-  lateness_ms: number | null;
-  execution_number: number | null;
-  task_id: string | null;
-  task_status: TaskStatus | null;
-  result_data: Json;
-  error: Json;
-}
-
-/** What happened at each due time, newest first, with how its task is doing. */
-export async function listExecutions(
-  sql: Sql,
-  { scheduleId, after, limit }: { scheduleId: string; after: string | undefined; limit: number },
-): Promise<ExecutionRow[]> {
-  return sql<ExecutionRow[]>`
-    select e.execution_id, e.schedule_id, e.status, e.reason, e.scheduled_at, e.until, e.count, e.fired_at,
-      coalesce(e.lateness_ms, (extract(epoch from e.fired_at - e.scheduled_at) * 1000)::int) as lateness_ms, e.execution_number, e.task_id, coalesce(e.task_status, s.status) as task_status, r.result_data, r.error
-    from executions e
-    left join lateral (select status, final_fence from task_state where task_id = e.task_id offset 0) s on true
-    left join runs r on r.fence = s.final_fence
-    where e.schedule_id = ${scheduleId} ${after ? sql`and e.execution_id < ${after}` : sql``}
-    order by e.execution_id desc limit ${limit}`;
-}
