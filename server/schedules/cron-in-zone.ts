@@ -27,7 +27,7 @@ export function inZone(pattern: Pattern, timezone: string, dst: Dst): Due {
     const ended = before(stretch);
     const back = stretch.start + stretch.offset;
     const gone = Math.max(ended.end + ended.offset, rule.sameDay ? Math.floor(back / DAY) * DAY : -Infinity);
-    return gone < back && (pattern.next(gone - 1) ?? Infinity) < back;
+    return gone < back && pattern.count(gone, back) > 0;
   };
   return {
     next(instant) {
