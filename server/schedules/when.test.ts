@@ -1,4 +1,4 @@
-import type { Dst, Exclusion } from '@muster/shared/contract/schedules';
+import type { Dst, Exclusion } from '@muster/shared/contract/schedule-rule';
 import { describe, expect, test } from 'vitest';
 import { checkWhen } from './check-when.ts';
 import { jitterMs } from './jitter.ts';
