@@ -68,9 +68,9 @@ const allowed = (minSeconds: number) => `every ${minSeconds} s, the most often t
 function whyNever(when: When, now: Date): [field: keyof When, detail: string] {
   const { cron_expression, at, starts_at, ends_at } = when;
   const until = ends_at?.toISOString();
-  if (ends_at && ends_at <= now) return ['ends_at', `it would have ended at ${until}`];
+  if (ends_at && ends_at <= now) return ['ends_at', `ends_at ${until} has passed`];
   if (starts_at && ends_at && ends_at < starts_at)
-    return ['ends_at', `it would end at ${until}, before it starts at ${starts_at.toISOString()}`];
+    return ['ends_at', `ends_at ${until} is before starts_at ${starts_at.toISOString()}`];
   if (at && at <= now) return ['at', `${at.toISOString()} has passed`];
   const bare = { ...when, starts_at: null, ends_at: null, exclude: [] };
   if (cron_expression !== null && !nextDue(bare, now))

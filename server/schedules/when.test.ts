@@ -373,12 +373,12 @@ describe('what is refused', () => {
       '#/at',
       /between/,
     ],
-    ['an end in the past', cron('* * * * *', 'UTC', { ends_at: past }), '#/ends_at', /ended at 2025/],
+    ['an end in the past', cron('* * * * *', 'UTC', { ends_at: past }), '#/ends_at', /ends_at 2025.* has passed/],
     [
       'an end before the start',
       cron('* * * * *', 'UTC', { starts_at: new Date('2026-03-01'), ends_at: new Date('2026-02-01') }),
       '#/ends_at',
-      /before it starts/,
+      /is before starts_at 2026-03/,
     ],
     [
       'nothing until the end',
