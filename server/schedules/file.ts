@@ -11,7 +11,7 @@ import { checkWhen } from './check-when.ts';
 import { limitKey } from './limit.ts';
 import { passedBy } from './move.ts';
 import { isTaken } from './name.ts';
-import { dueAt, type Rule, ruleOf } from './rule.ts';
+import { dueAt, RULE_COLUMNS, type Rule, ruleOf } from './rule.ts';
 import { applyChanges, type Changes, listNamed } from './store/rules.ts';
 import type { ScheduleRow } from './store/schedules.ts';
 import { checkTemplate } from './template.ts';
@@ -30,21 +30,18 @@ async function named(ctx: Ctx): Promise<ScheduleRow[]> {
   return rows;
 }
 
-/** What holds unless said. */
-const UNSAID = scheduleBody.parse({ task_type: 'any', input_data: null, cron_expression: '* * * * *' });
+/** What holds unless said, and a rule, which has to be. */
+const { cron_expression: _, ...UNSAID } = ruleOf(
+  scheduleBody.parse({ task_type: 'any', input_data: null, cron_expression: '* * * * *' }),
+);
+const SAID: readonly (keyof Rule)[] = ['name', 'task_type', 'input_data'];
 
 /** The fields of a schedule that have to be said, the name first. */
 function told(row: ScheduleRow): { name: string } {
-  const said = Object.keys(scheduleBody.shape).flatMap((name) => {
-    const value = row[name as keyof Rule];
-    const shown = value instanceof Date ? value.toISOString() : value;
-    const unsaid = name === 'capability_required' ? row.task_type : (UNSAID[name as keyof typeof UNSAID] ?? null);
-    const needed = ['name', 'task_type', 'input_data', 'cron_expression'].includes(name) && shown !== null;
-    return needed || name === 'input_data' || !isDeepStrictEqual(shown, unsaid) ? [[name, shown] as const] : [];
-  });
-  return Object.fromEntries([['name', row.name], ...said.filter(([, value]) => value !== undefined)]) as {
-    name: string;
-  };
+  const unsaid: Partial<Rule> = { ...UNSAID, cron_expression: null, capability_required: row.task_type };
+  const said = RULE_COLUMNS.filter((name) => SAID.includes(name) || !isDeepStrictEqual(row[name], unsaid[name]));
+  const shown = said.map((name) => [name, row[name] instanceof Date ? row[name].toISOString() : row[name]] as const);
+  return { name: row.name!, ...Object.fromEntries(shown) };
 }
 
 /** Makes the caller's schedules that have a name be those of a file, all of it in one statement; or only says what that would change. */

@@ -62,7 +62,7 @@ export const backfillSchedule = endpoint({
         .default('BUFFER_ALL')
         .describe('One after the other, the oldest first, or all at once'),
     })
-    .refine(({ from, to }) => from <= to, { path: ['to'], error: 'must not be before from' }),
+    .refine(({ from, to }) => !(Date.parse(from) > Date.parse(to)), { path: ['to'], error: 'must not be before from' }),
   response: z.object({
     schedule_id: id('sched'),
     made: count.describe('Executions, and tasks'),

@@ -52,8 +52,14 @@ export interface Changes {
   seen: readonly Seen[];
 }
 
-const SET: string[] = [...RULE_COLUMNS, 'status', 'next_run_at', 'jitter_ms', 'paused_from'];
-const MAKE: string[] = [...RULE_COLUMNS, 'schedule_id', 'owner', 'next_run_at', 'jitter_ms'];
+const SET = [...RULE_COLUMNS, 'status', 'next_run_at', 'jitter_ms', 'paused_from'];
+const MAKE = [...RULE_COLUMNS, 'schedule_id', 'owner', 'next_run_at', 'jitter_ms'];
+
+/** Columns as text. */
+const listed = (names: readonly string[]) => names.map((name) => `"${name}"`).join(', ');
+/** The same of a record `r`. The null of JSON is a value of the input, and comes out of a record as none. */
+const ofRecord = (names: readonly string[]) =>
+  names.map((name) => (name === 'input_data' ? `coalesce(r.input_data, 'null')` : `r."${name}"`)).join(', ');
 
 /** What of a schedule is audited: its rule, but nothing of its input. */
 const audited = (sql: Sql, of: string): Fragment =>
@@ -78,11 +84,11 @@ export async function applyChanges(
         where l.version = r.version and l.next_run_at is not distinct from r.next_run_at and l.status <> 'DELETED'`,
       gaps: gapRows(sql, gaps),
       created: sql`
-        insert into schedules as s (${sql(MAKE)}, status, created_at, updated_at)
-        select ${sql(MAKE.map((name) => `r.${name}`))}, 'ACTIVE', now, now from clock, ${rows(create)} where (select all_fit from fit)
+        insert into schedules as s (${sql.unsafe(listed(MAKE))}, status, created_at, updated_at)
+        select ${sql.unsafe(ofRecord(MAKE))}, 'ACTIVE', now, now from clock, ${rows(create)} where (select all_fit from fit)
         returning s.schedule_id as subject_id, s.owner, 'schedule.created' as kind, ${told}, null::jsonb as before, ${audited(sql, 's')} as after`,
       updated: sql`
-        update schedules s set (${sql(SET)}) = row(${sql(SET.map((name) => `r.${name}`))}), version = s.version + 1, updated_at = (select now from clock)
+        update schedules s set (${sql.unsafe(listed(SET))}) = row(${sql.unsafe(ofRecord(SET))}), version = s.version + 1, updated_at = (select now from clock)
         from locked, ${rows(update)} where s.schedule_id = locked.schedule_id and s.schedule_id = r.schedule_id and (select all_fit from fit)
         returning s.schedule_id as subject_id, s.owner, 'schedule.updated' as kind, ${told}, ${audited(sql, 'locked')} as before, ${audited(sql, 's')} as after`,
       removed: sql`

@@ -14,11 +14,14 @@ export type ScheduleRow = typeof schedules.$inferSelect;
 export type NewSchedule = Omit<typeof schedules.$inferInsert, 'status' | 'version' | 'created_at' | 'updated_at'>;
 
 export async function insertSchedule(sql: Sql, it: NewSchedule, by?: Actor): Promise<void> {
-  const columns = sql(Object.keys(it).filter((name) => it[name as keyof NewSchedule] !== undefined));
+  const columns = sql(
+    Object.keys(it).filter((name) => name !== 'input_data' && it[name as keyof NewSchedule] !== undefined),
+  );
   await transition(sql, {
     change: sql`
-      insert into schedules (${columns}, status, created_at, updated_at)
-      select ${columns}, 'ACTIVE', now, now from clock, json_populate_record(null::schedules, ${JSON.stringify(it)}::text::json)
+      insert into schedules (${columns}, input_data, status, created_at, updated_at)
+      -- The null of JSON is a value, too.
+      select ${columns}, coalesce(input_data, 'null'), 'ACTIVE', now, now from clock, json_populate_record(null::schedules, ${JSON.stringify(it)}::text::json)
       returning schedule_id as subject_id, owner, null::jsonb as detail, null::jsonb as before, jsonb_build_object('status', status, 'task_type', task_type,
         'cron_expression', cron_expression, 'timezone', timezone, 'priority', priority, 'tags', tags, 'next_run_at', ${auditedTime(sql, 'next_run_at')}) as after`,
     event: recordEvent(sql, 'schedule.created'),
