@@ -1,4 +1,5 @@
 import type { Dst } from '@muster/shared/contract/schedule-rule';
+import { type Random, randomOf, seedOf } from '@muster/testing/random';
 import { describe, expect, test } from 'vitest';
 import { countDue, nextDue, previousDue, type When } from './when.ts';
 
@@ -7,21 +8,6 @@ import { countDue, nextDue, previousDue, type When } from './when.ts';
 
 const MINUTE = 60_000;
 const DAY = 1_440 * MINUTE;
-
-/** Numbers from a seed (mulberry32). */
-function randomOf(seed: number) {
-  let state = seed;
-  const next = () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
-  };
-  const below = (n: number) => Math.floor(next() * n);
-  const pick = <T>(of: readonly T[]): T => of[below(of.length)]!;
-  return { below, between: (from: number, to: number) => from + below(to - from + 1), pick };
-}
-type Random = ReturnType<typeof randomOf>;
 
 /** A local date, as numbers; `weekday` 0 is Sunday. */
 interface LocalDate {
@@ -311,7 +297,7 @@ const ZONES = [
   'Pacific/Chatham',
   'Africa/Casablanca',
 ];
-const SEED = Number(process.env.WHEN_SEED ?? Math.floor(Math.random() * 1e9));
+const SEED = seedOf('WHEN_SEED');
 const PATTERNS = 1_000;
 
 const days = (from: string, count: number) => [Date.parse(`${from}T00:00:00Z`), (count * DAY) / MINUTE] as const;
