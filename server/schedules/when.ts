@@ -23,10 +23,13 @@ export interface When {
 /** So long after the last due time, in milliseconds, one that is not left out is looked for: 29 February is a given weekday at least every 40 years. */
 const HORIZON = 50 * 366 * DAY;
 
+/** No due time is later: with its jitter it must still have a year of four digits. */
+const LATEST = Date.UTC(9999, 11, 30);
+
 /** The first due time after an instant; null where there is none. */
 export function nextDue(when: When, after: Date): Date | null {
   let from = Math.max(after.getTime(), (when.starts_at?.getTime() ?? -Infinity) - 1);
-  const until = Math.min(when.ends_at?.getTime() ?? Infinity, from + HORIZON);
+  const until = Math.min(when.ends_at?.getTime() ?? LATEST, when.at ? LATEST : from + HORIZON, LATEST);
   const next = ruleOf(when).next;
   for (let due = next(from); due !== null && due <= until; due = next(from)) {
     const day = dayAt(when.timezone, due);
