@@ -16,7 +16,7 @@ const FILL_AT_ONCE = 1_000;
 const REQUESTS_PER_MINUTE = 10_000_000;
 
 /** Starts a coordinator and waits for its first word that it is ready. */
-async function startCoordinator(env) {
+export async function startCoordinator(env) {
   const args = ['--import', 'tsx', '--conditions=development', ...(process.env.BENCH_NODE_ARGS?.split(' ') ?? [])];
   const child = spawn(process.execPath, [...args, 'server/main.ts'], {
     cwd: process.env.BENCH_TREE ?? ROOT,
@@ -33,7 +33,12 @@ async function startCoordinator(env) {
     child.once('exit', () => reject(new Error(`the coordinator ended:\n${output}`)));
   });
   child.stdout.removeAllListeners('data').resume();
-  return { pid: child.pid, port: Number(new URL(url).port), url, child };
+  const stop = async () => {
+    const ended = once(child.removeAllListeners('exit'), 'exit');
+    child.kill('SIGTERM');
+    await ended;
+  };
+  return { pid: child.pid, port: Number(new URL(url).port), url, stop };
 }
 
 export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
@@ -87,9 +92,7 @@ export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
     },
     residentMb: () => residentMb(coordinator.pid),
     async close() {
-      const ended = once(coordinator.child.removeAllListeners('exit'), 'exit');
-      coordinator.child.kill('SIGTERM');
-      await Promise.all([sessions.close(), hot.close(), ended]);
+      await Promise.all([sessions.close(), hot.close(), coordinator.stop()]);
     },
   };
 }
