@@ -75,7 +75,7 @@ export const AGENT_MODE = {
 export const SCHEDULE = {
   ACTIVE: { pause: ['PAUSED'], delete: ['DELETED'], end: ['ENDED'] },
   PAUSED: { resume: ['ACTIVE', 'ENDED'], delete: ['DELETED'] },
-  ENDED: { delete: ['DELETED'] },
+  ENDED: { update: ['ACTIVE'], delete: ['DELETED'] },
   DELETED: {},
 } as const satisfies Machine;
 

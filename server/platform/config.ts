@@ -42,7 +42,7 @@ export const SETTINGS = z
     MUSTER_BEHIND_PROXY: yesOrNo('a proxy in front terminates TLS and sets X-Forwarded-For'),
     MUSTER_REQUIRE_DPOP: yesOrNo('agents must prove that they hold their key on every request (RFC 9449)'),
     MUSTER_RETENTION_DAYS: setting(z.coerce.number().int().min(0).max(36_500).default(30)).describe(
-      'for how many days tasks that have ended are kept with their runs, a whole number; 0 keeps them for ever',
+      'for how many days tasks that have ended are kept with their runs, and what schedules did, a whole number; 0 keeps them for ever',
     ),
     MUSTER_MIN_SCHEDULE_SECONDS: setting(z.coerce.number().int().min(1).max(86_400).default(1)).describe(
       'how many seconds the due times of a schedule must be apart at least, a whole number from 1 to 86400',

@@ -14,14 +14,19 @@ export type Parts = Pick<Deps, 'db' | 'notifier' | 'log'>;
 
 /** How many schedules one statement fires, and how many tasks it makes. */
 const BATCH = { schedules: 500, tasks: 5_000 };
+/** A tick that has more to do leaves it to the next one after so long, in milliseconds. */
+const TICK_MS = 20_000;
+/** How often a task that moves in the moment it is to be cancelled is looked for. */
+const CANCEL_TRIES = 3;
 
 /** Fires what is due. Every coordinator does; the compare-and-swap in the store lets one of them. Answers how many tasks it made. */
 export const tickLoop = (parts: Parts, classes: Classes): LoopSpec => ({
   name: 'schedules.tick',
   intervalMs: 250,
   async tick() {
+    const until = performance.now() + TICK_MS;
     let made = 0;
-    for (let moved = 1; moved > 0; ) {
+    for (let moved = 1; moved > 0 && performance.now() < until; ) {
       const due = await listDue(parts.db.loops, BATCH.schedules);
       if (due.length === 0) break;
       const fired = await fireDue(parts, classes, due);
@@ -88,9 +93,7 @@ export async function carryOutPlans(
   const classOf = new Map<string, number>();
   for (const { schedule_id, owner, capability_required: capability, labels_required, labels_preferred } of of)
     classOf.set(schedule_id, await classes.idOf({ owner, capability, labels_required, labels_preferred }));
-  for (const taskId of plannings.flatMap(({ cancel }) => cancel))
-    for (const run of (await cancelTask(db.loops, taskId, 'another of its schedule takes its place')) ?? [])
-      notifier.tell('cancelled', run);
+  for (const taskId of plannings.flatMap(({ cancel }) => cancel)) await cancelOther({ db, notifier }, taskId);
   const plans: Plan[] = plannings.map(({ plan }) => ({ ...plan, class_id: classOf.get(plan.schedule_id)! }));
   const fired = plans.length > 0 ? await carryOut(db.loops, plans, by) : [];
   const made = fired.filter((it) => it.task_id !== null);
@@ -103,4 +106,12 @@ export async function carryOutPlans(
   if (bound.length > 0) await settleDependencies(db.loops, { taskIds: bound });
   if (made.some((it) => it.waits !== null)) await unblock({ db, notifier });
   return fired;
+}
+
+async function cancelOther({ db, notifier }: Pick<Parts, 'db' | 'notifier'>, taskId: string): Promise<void> {
+  for (let tries = 1; tries <= CANCEL_TRIES; tries += 1) {
+    const runs = await cancelTask(db.loops, taskId, 'another of its schedule takes its place');
+    for (const run of runs ?? []) notifier.tell('cancelled', run);
+    if (runs) return;
+  }
 }

@@ -350,7 +350,7 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     const id = await schedule({ next_run_at, overlap: 'SKIP' });
     const classes = createClasses(it.sql);
     const by = { actor: 'admin', address: null, request_id: 'r' };
-    const now = await ago(0);
+    const [now, lastWeek] = [await ago(0), await ago(7 * 86_400)];
     const [triggered] = await runSchedule(parts(), classes, id, {
       status: 'TRIGGERED',
       times: () => [now],
@@ -360,7 +360,7 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     expect(await runSchedule(parts(), classes, id, { status: 'BACKFILLED', times: () => [now], by })).toEqual([]);
     const backfilled = await runSchedule(parts(), classes, id, {
       status: 'BACKFILLED',
-      times: () => [now, now],
+      times: () => [lastWeek, lastWeek],
       overlap: 'BUFFER_ALL',
       by,
     });
@@ -370,8 +370,8 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
       ['BACKFILLED', 'BLOCKED'],
       ['BACKFILLED', 'BLOCKED'],
     ]);
-    expect(await it.sql`select status, next_run_at, total_runs from schedules`).toEqual([
-      { status: 'ACTIVE', next_run_at, total_runs: 3 },
+    expect(await it.sql`select status, next_run_at, total_runs, last_run_at from schedules`).toEqual([
+      { status: 'ACTIVE', next_run_at, total_runs: 3, last_run_at: now },
     ]);
     await moveSchedule(it.sql, { scheduleId: id, event: 'delete' });
     await expect(

@@ -65,7 +65,7 @@ export async function carryOut(sql: Sql, plans: readonly Plan[], by?: Asked): Pr
     },
     change: sql`
       update schedules s set status = p.becomes, next_run_at = p.following, jitter_ms = p.jitter_ms, total_runs = s.total_runs + coalesce(g.made, 0),
-        skipped = s.skipped + coalesce(g.skipped, 0), missed = s.missed + coalesce(g.missed, 0), last_run_at = coalesce(g.last, s.last_run_at), updated_at = (select now from clock)
+        skipped = s.skipped + coalesce(g.skipped, 0), missed = s.missed + coalesce(g.missed, 0), last_run_at = greatest(s.last_run_at, g.last), updated_at = (select now from clock)
       from p left join g on g.n = p.n
       where s.schedule_id = any(array(select schedule_id from held)) and s.schedule_id = p.schedule_id
       returning s.*, p.n, p.class_id, p.status as was, g.made, s.schedule_id as subject_id, null::jsonb as before, ${by ? auditedRuns(sql) : sql`null::jsonb`} as after`,

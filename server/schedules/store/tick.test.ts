@@ -17,7 +17,7 @@ import { tickLoop } from '../tick.ts';
 import { carryOut } from './fire.ts';
 import { applyOutcomes, ensureOutcomeReader } from './outcomes.ts';
 import { insertSchedule, moveSchedule } from './schedules.ts';
-import { findPlanned } from './tick.ts';
+import { findPlanned, listDue } from './tick.ts';
 
 describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
   let it: Rows;
@@ -202,6 +202,28 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
       'schedule.deleted',
     ]);
     expect(await made()).toEqual({ tasks: 0, executions: 1 });
+  });
+
+  test('what is due is found by an index, and fired without a look at the others', async () => {
+    const { admin } = it.openMore({ adminConnections: 1 });
+    const ids = [await due(), await due(), await due()];
+    await it.sql`
+      insert into schedules (schedule_id, owner, status, interval_seconds, timezone, task_type, capability_required, input_data, priority, timeout_seconds, max_retries,
+        retry_policy, tags, metadata, next_run_at, created_at, updated_at)
+      select 'sched_' || n, 'admin', 'ACTIVE', 60, 'UTC', 'echo', 'echo', '{}', 5, 60, 0, 'none', '{}', '{}', now + n * interval '1 h', now, now
+      from (select muster_now() as now) c, generate_series(1, 10000) n`;
+    await it.sql`analyze schedules`;
+    const plans = await Promise.all(ids.map(firing));
+    // Counted within a transaction: of this session alone.
+    await admin`begin`;
+    const found = await listDue(admin, 500);
+    await carryOut(admin, plans);
+    const [read] = await admin`select seq_scan, idx_scan from pg_stat_xact_user_tables where relname = 'schedules'`;
+    await admin`commit`;
+    expect(found.map((row) => row.schedule_id).sort()).toEqual(ids.sort());
+    expect(read).toMatchObject({ seq_scan: '0' });
+    expect(Number(read!.idx_scan)).toBeGreaterThan(0);
+    expect(await admin`select count(*)::int as n from executions`).toEqual([{ n: 3 }]);
   });
 
   test('how the tasks ended comes home, once, and failures are counted', async () => {
