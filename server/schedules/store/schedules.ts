@@ -6,7 +6,7 @@ import { recordEvent } from '../../events/record.ts';
 import type { Fragment, Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
 import { schedules } from '../../schema/schedules.ts';
-import type { Gap } from '../gap.ts';
+import { gapRows, recordGaps, type SkippedGaps, skippedOf } from './gaps.ts';
 
 export type ScheduleRow = typeof schedules.$inferSelect;
 
@@ -81,17 +81,14 @@ const moving = (sql: Sql, of: string): Fragment =>
   sql`jsonb_build_object('status', ${sql(of)}.status, 'next_run_at', ${auditedTime(sql, `${of}.next_run_at`)}, 'pause_note', ${sql(of)}.pause_note)`;
 
 /** Due times that passed and made nothing. */
-export interface SkippedGap extends Gap {
-  execution_id: string;
-  reason: string;
-}
+export type SkippedGap = Omit<SkippedGaps[number], 'schedule_id'>;
 
 /** How a schedule moves through its life. */
 export interface Move {
   scheduleId: string;
   event: keyof typeof EVENTS;
   /** What it was when this was decided: otherwise nothing happens. */
-  seen?: Pick<ScheduleRow, 'version' | 'next_run_at'>;
+  seen?: Pick<ScheduleRow, 'version'> & Partial<Pick<ScheduleRow, 'next_run_at'>>;
   /** When it is due next; one that resumes and is not has ENDED. */
   next?: { next_run_at: Date; jitter_ms: number } | null;
   gap?: SkippedGap | null;
@@ -102,36 +99,54 @@ export interface Move {
 /** Moves a schedule through its life. Undefined where its status does not allow it, or it is not any more what was seen. */
 export async function moveSchedule(
   sql: Sql,
-  { scheduleId, event, seen, next = null, gap = null, note = null, by }: Move,
+  { event, note = null, by, ...move }: Move,
 ): Promise<{ subject_id: string } | undefined> {
-  const becomes = { pause: 'PAUSED', resume: next ? 'ACTIVE' : 'ENDED', delete: 'DELETED' }[event];
-  const [row] = await transition<{ subject_id: string }>(sql, {
-    before: { locked: sql`select * from schedules where schedule_id = ${scheduleId} for no key update` },
-    change: sql`
-      update schedules s set status = ${becomes}, next_run_at = ${next?.next_run_at ?? null}, jitter_ms = ${next?.jitter_ms ?? 0}, pause_note = ${note},
-        paused_from = ${event === 'pause' ? sql`locked.next_run_at` : null}, skipped = s.skipped + ${gap?.count ?? 0}, version = s.version + 1, updated_at = (select now from clock)
-      from locked where s.schedule_id = locked.schedule_id and s.status = any(${statesAllowing(SCHEDULE, event)}::text[])
-        ${seen ? sql`and s.version = ${seen.version} and s.next_run_at is not distinct from ${seen.next_run_at}::timestamptz` : sql``}
-      returning s.schedule_id as subject_id, s.owner, jsonb_build_object('to', s.status) as detail, ${moving(sql, 'locked')} as before, ${moving(sql, 's')} as after`,
-    also: gap ? skipping(sql, gap) : {},
-    event: recordEvent(sql, EVENTS[event]),
-    audit: recordAudit(sql, by, `schedule.${event}`),
-  });
+  const [row] = await moveSchedules(sql, { event, note, by, moves: [move] });
   return row;
 }
 
-/** The execution of a gap and its event, for the transition that finds it. */
-const skipping = (
+/** The same of many in one statement. Answers those that moved. */
+export async function moveSchedules(
   sql: Sql,
-  { execution_id, reason, scheduled_at, until, count }: SkippedGap,
-): Record<string, Fragment> => ({
-  gap: sql`
-    insert into executions (execution_id, schedule_id, status, reason, scheduled_at, until, count)
-    select ${execution_id}, subject_id, 'SKIPPED', ${reason}, ${scheduled_at}::timestamptz, ${until}::timestamptz, ${count}::int from changed
-    on conflict do nothing`,
-  told: sql`
-    insert into events (tx, at, kind, subject_ids, detail)
-    select pg_current_xact_id(), now, 'schedule.skipped', array[subject_id],
-      jsonb_build_array(jsonb_build_object('execution_id', ${execution_id}::text, 'reason', ${reason}::text, 'scheduled_at', ${scheduled_at}::timestamptz, 'until', ${until}::timestamptz, 'count', ${count}::int))
-    from changed, clock`,
-});
+  {
+    event,
+    note,
+    by,
+    moves,
+  }: {
+    event: Move['event'];
+    note: string | null;
+    by: Actor | undefined;
+    moves: readonly Omit<Move, 'event' | 'note' | 'by'>[];
+  },
+): Promise<{ subject_id: string }[]> {
+  const becomes = moves.map(({ scheduleId, seen, next }) => ({
+    schedule_id: scheduleId,
+    seen_version: seen?.version,
+    seen_next: seen?.next_run_at,
+    any_next: seen?.next_run_at === undefined,
+    status: { pause: 'PAUSED', resume: next ? 'ACTIVE' : 'ENDED', delete: 'DELETED' }[event],
+    ...next,
+  }));
+  const gaps = moves.flatMap(({ scheduleId, gap }) => (gap ? [{ ...gap, schedule_id: scheduleId }] : []));
+  return transition<{ subject_id: string }>(sql, {
+    before: {
+      r: sql`
+        select * from json_to_recordset(${JSON.stringify(becomes)}::text::json)
+        as r(schedule_id text, seen_version int, seen_next timestamptz, any_next boolean, status text, next_run_at timestamptz, jitter_ms int)`,
+      locked: sql`
+        select * from schedules where schedule_id = any(${moves.map((it) => it.scheduleId)}::text[]) order by schedule_id for no key update`,
+      gaps: gapRows(sql, gaps),
+    },
+    change: sql`
+      update schedules s set status = r.status, next_run_at = r.next_run_at, jitter_ms = coalesce(r.jitter_ms, 0), pause_note = ${note},
+        paused_from = ${event === 'pause' ? sql`locked.next_run_at` : null}, skipped = s.skipped + ${skippedOf(sql)}, version = s.version + 1, updated_at = (select now from clock)
+      from locked, r where s.schedule_id = locked.schedule_id and s.schedule_id = r.schedule_id and s.status = any(${statesAllowing(SCHEDULE, event)}::text[])
+        and s.version = coalesce(r.seen_version, s.version) and (r.any_next or s.next_run_at is not distinct from r.seen_next)
+      returning s.schedule_id as subject_id, s.owner, jsonb_build_object('to', s.status) as detail, ${moving(sql, 'locked')} as before, ${moving(sql, 's')} as after`,
+    also: recordGaps(sql),
+    event: recordEvent(sql, EVENTS[event]),
+    audit: recordAudit(sql, by, `schedule.${event}`),
+    answer: sql`select subject_id from changed`,
+  });
+}
