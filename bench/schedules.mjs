@@ -113,7 +113,7 @@ async function dueAtOnce({ sql }) {
     if (count > sizes.due) throw new Error(`${count} fired of ${sizes.due}`);
     if (count === sizes.due) return { late, seen: Date.now() - at.getTime() };
     if (Date.now() > at.getTime() + 60_000) throw new Error(`only ${count} of ${sizes.due} fired`);
-    await pause(10);
+    await pause(50);
   }
 }
 

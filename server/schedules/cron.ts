@@ -33,7 +33,8 @@ export function patternOf(expression: string): Pattern {
 
 function createPattern(expression: string): Pattern {
   const cron = parse(expression);
-  const dates = Object.assign(parse(expression), { hour: [1], minute: [1], second: [1] });
+  /** The same at midnight of its dates. */
+  const dates: CronPattern = Object.assign(Object.create(cron), { hour: [1], minute: [1], second: [1] });
   const [hours, minutes, seconds] = [cron.hour, cron.minute, cron.second].map(sumsOf) as [number[], number[], number[]];
   /** How many of the times of a day are before a moment of it, in milliseconds. */
   const before = (moment: number) => {
