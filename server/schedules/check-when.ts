@@ -79,7 +79,12 @@ function whyNever(when: When, now: Date): [field: keyof When, detail: string] {
   return [at ? 'at' : 'ends_at', 'it has no time between starts_at and ends_at'];
 }
 
-const wordsOf = (error: unknown) => (error as Error).message.replace(/^CronPattern: /, '').slice(0, 200);
+/** Croner knows a seventh part, which ours have not. */
+const wordsOf = (error: unknown) =>
+  (error as Error).message
+    .replace(/^CronPattern: /, '')
+    .replace('five, six, or seven', 'five or six')
+    .slice(0, 200);
 
 const refused = (code: Code, field: keyof When, detail: string) =>
   new ProblemError(code, detail, { errors: [{ pointer: `#/${field}`, detail }] });

@@ -348,6 +348,9 @@ describe('what is refused', () => {
     expect(error).toMatchObject({ code: 'invalid-cron', status: 422, errors: [{ pointer: '#/cron_expression' }] });
     expect((error as Error).message).toContain(JSON.stringify(expression.slice(0, 256)).slice(0, -1));
   });
+  test('a pattern of too few parts is told how many it may have', () => {
+    expect((refusal(cron('* * * *')) as Error).message).toMatch(/exactly five or six space separated parts/);
+  });
   test.each(['', 'Mars/Olympus', '+02:00', '-05', 'Europe/Berlin ', 'UTC+1', '/etc/localtime', '\0'])(
     'the zone %j',
     (zone) => {
