@@ -1,4 +1,5 @@
 import { ProblemError } from '@muster/shared/errors';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { acceptsYaml, isYaml, MAX_YAML, readYaml, writeYaml } from './yaml.ts';
 
@@ -78,6 +79,37 @@ describe('a YAML body', () => {
     const other = new Error('other');
     expect(located(other)).toBe(other);
   });
+});
+
+test('whatever it is, it is taken or refused', () => {
+  const parts = fc.constantFrom(
+    ...'[]{}:,-?&*!|>%#"\'\n\t '.split(''),
+    'a',
+    ': ',
+    '- ',
+    '  ',
+    '\n  ',
+    '!!',
+    '<<',
+    '\0',
+    '---',
+    '...',
+    '\ufeff',
+    '0x',
+    'é',
+  );
+  const text = fc.array(parts, { maxLength: 60 }).map((all) => all.join(''));
+  fc.assert(
+    fc.property(text, (it) => {
+      const outcome = refusal(it);
+      if (outcome !== 'taken') expect(outcome).toMatch(/^(malformed-request|validation-failed): /);
+      else {
+        const value = { in: readYaml(it).value };
+        expect(readYaml(writeYaml(value)).value).toEqual(value);
+      }
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 test('what is written reads the same again', () => {
