@@ -7,6 +7,7 @@ import * as enrollment from '@muster/shared/contract/enrollment';
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import * as queue from '@muster/shared/contract/queue';
 import * as runs from '@muster/shared/contract/runs';
+import * as operations from '@muster/shared/contract/schedule-operations';
 import * as schedules from '@muster/shared/contract/schedules';
 import * as tasks from '@muster/shared/contract/tasks';
 import { eventually } from '@muster/testing';
@@ -51,6 +52,23 @@ const STEPS: Step[] = [
   }),
   step(schedules.pauseSchedule, 'schedule_id', { note: 'for now' }),
   step(schedules.resumeSchedule, 'schedule_id'),
+  step(operations.updateSchedule, 'schedule_id', {
+    name: 'hourly',
+    tags: ['audited'],
+    task_type: 'work',
+    interval_seconds: 3_600,
+    input_data: 'secret-input',
+  }),
+  step(operations.triggerSchedule, 'schedule_id'),
+  step(operations.backfillSchedule, 'schedule_id', {
+    from: new Date(Date.now() - 3 * 3_600_000).toISOString(),
+    to: new Date(Date.now() - 60_000).toISOString(),
+  }),
+  step(operations.pauseSchedules, 'schedule_id', { tag: 'audited' }),
+  step(operations.resumeSchedules, 'schedule_id', { tag: 'audited' }),
+  step(operations.importSchedules, 'schedule_id', {
+    schedules: [{ name: 'hourly', task_type: 'work', interval_seconds: 60, input_data: 'secret-input' }],
+  }),
   step(schedules.deleteSchedule, 'schedule_id'),
   step(queue.prioritiseTask, 'task_id', { priority: 9 }),
   step(tasks.cancelTask, 'task_id', { reason: 'enough' }),

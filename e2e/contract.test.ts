@@ -11,6 +11,7 @@ import {
   ops,
   queue,
   runs,
+  scheduleOperations,
   schedules,
   tasks,
   trust,
@@ -142,6 +143,28 @@ test('every endpoint answers success exactly as its contract says, empty and ful
     expect(await admin(schedules.validateSchedule, { body: { cron_expression } })).toMatchObject({ valid });
   await admin(schedules.pauseSchedule, { params: { schedule_id }, body: { note: 'later' } });
   await admin(schedules.resumeSchedule, { params: { schedule_id } });
+  const rule = { task_type: 'work', input_data: null, name: 'é☃', tags: ['é'], interval_seconds: 3_600 };
+  const update = { params: { schedule_id }, body: { ...rule, exclude: [{ weekdays: ['SAT' as const] }] } };
+  expect(
+    (await admin(scheduleOperations.updateSchedule, { ...update, query: { dry_run: 'true' } })).next_runs,
+  ).toHaveLength(10);
+  await admin(scheduleOperations.updateSchedule, update);
+  await admin(scheduleOperations.triggerSchedule, { params: { schedule_id } });
+  for (const overlap of ['BUFFER_ALL', 'ALLOW_ALL'] as const)
+    await admin(scheduleOperations.backfillSchedule, {
+      params: { schedule_id },
+      body: {
+        from: new Date(Date.now() - 4 * 3_600_000).toISOString(),
+        to: new Date(Date.now() - 60_000).toISOString(),
+        overlap,
+      },
+    });
+  for (const verb of [scheduleOperations.pauseSchedules, scheduleOperations.resumeSchedules])
+    for (const dry_run of ['true', 'false'] as const)
+      expect(await admin(verb, { query: { dry_run }, body: { tag: 'é' } })).toMatchObject({ matched: 1 });
+  const file = await admin(scheduleOperations.exportSchedules, {});
+  for (const schedules of [[...file.schedules, { ...rule, name: 'other' }], file.schedules])
+    await admin(scheduleOperations.importSchedules, { body: { schedules: schedules as never } });
   await network.clock.advance('25h');
   await readEverything(admin, {
     agent_id,
@@ -194,6 +217,7 @@ async function readEverything(
     queue.listLimits,
     queue.listDeadLetters,
     schedules.listSchedules,
+    scheduleOperations.listCalendar,
     trust.getLeaderboard,
   ])
     await admin(endpoint, {});
@@ -216,7 +240,7 @@ async function readEverything(
   if (task_id)
     for (const endpoint of [tasks.getTask, queue.explainTask]) await admin(endpoint, { params: { task_id } });
   if (schedule_id) {
-    for (const endpoint of [schedules.getSchedule, schedules.listExecutions])
+    for (const endpoint of [schedules.getSchedule, schedules.listExecutions, scheduleOperations.previewSchedule])
       await admin(endpoint, { params: { schedule_id } });
   }
   if (enrollment_token_id) await admin(enrollment.getEnrollmentToken, { params: { enrollment_token_id } });

@@ -11,6 +11,7 @@ import {
 import { eventually } from '@muster/testing';
 import { expect, test } from 'vitest';
 import { type Network, startAgentProcess, startNetwork, supervise } from './fixtures/network.ts';
+import { advanceTo } from './fixtures/schedules.ts';
 
 const scheduler = (network: Network) => ({
   create: (body: CallOf<typeof createSchedule>['body']) => network.admin(createSchedule, { body }),
@@ -90,7 +91,7 @@ test('a daily schedule fires each day at its hour in its time zone, by the clock
   expect(await get(schedule_id)).toMatchObject({ total_runs: 4, failed_runs: 0 });
 });
 
-test('a schedule paused over a due time does not fire it when it is resumed', async () => {
+test('a schedule paused over due times tells them as one gap when it is resumed, and fires none of them', async () => {
   const network = await startNetwork();
   const { create, get, executions } = scheduler(network);
   const { schedule_id } = await create({ task_type: 'work', input_data: null, cron_expression: '0 12 * * *' });
@@ -99,9 +100,12 @@ test('a schedule paused over a due time does not fire it when it is resumed', as
   expect(await get(schedule_id)).toMatchObject({ status: 'PAUSED', pause_note: 'holidays', total_runs: 0 });
   const resumed = await network.admin(resumeSchedule, { params: { schedule_id } });
   expect(Date.parse(resumed.next_run_at!)).toBeGreaterThan((await network.clock.now()).getTime());
-  expect(await executions(schedule_id)).toEqual([]);
-  await network.clock.advance('1d');
-  expect(await executions(schedule_id)).toHaveLength(1);
+  const [gap, ...more] = await executions(schedule_id);
+  expect([gap, more]).toMatchObject([{ status: 'SKIPPED', reason: 'paused', count: 2, task_id: null }, []]);
+  expect(Date.parse(gap!.until!) - Date.parse(gap!.scheduled_at)).toBe(24 * 3_600_000);
+  await advanceTo(network, resumed.next_run_at!);
+  expect((await executions(schedule_id)).map((it) => it.status)).toEqual(['FIRED', 'SKIPPED']);
+  expect(await get(schedule_id)).toMatchObject({ total_runs: 1, skipped: 2, missed: 0 });
 });
 
 test.for([

@@ -51,7 +51,7 @@ export function createApp({ edge, heads, dispatch, submitter, draining }: AppPar
     ...trustRoutes,
     ...taskRoutes(submitter),
     ...runRoutes,
-    ...scheduleRoutes,
+    ...scheduleRoutes(dispatch.classes),
     ...dispatchRoutes(dispatch),
     ...opsRoutes(dispatch.keys, { draining, openApi: () => openApiDocument(ENDPOINTS) }),
   ];

@@ -24,7 +24,7 @@ import { createLog, type Log } from './platform/log.ts';
 import { createNotifier } from './platform/notify.ts';
 import { createRateLimit } from './platform/rate-limit.ts';
 import { securityHeaders } from './platform/security-headers.ts';
-import { ensureOutcomeReader } from './schedules/store/tick.ts';
+import { ensureOutcomeReader } from './schedules/store/outcomes.ts';
 import { createClasses } from './tasks/classes.ts';
 import { createLimits } from './tasks/limits.ts';
 import { createSubmitter } from './tasks/submit.ts';

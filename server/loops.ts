@@ -11,7 +11,9 @@ import { clusterLoop, houseLoop } from './ops/loops.ts';
 import type { Deps } from './platform/ctx.ts';
 import { createLoop, type Loop } from './platform/loop.ts';
 import { retainLoop } from './runs/loops.ts';
-import { outcomeLoop, tickLoop } from './schedules/tick.ts';
+import { outcomeLoop } from './schedules/outcomes.ts';
+import { retainExecutionsLoop } from './schedules/retain.ts';
+import { tickLoop } from './schedules/tick.ts';
 import { expireLoop, forgetOnceLoop, holdLoop, promoteLoop, unblockLoop } from './tasks/loops.ts';
 
 /** What loops look after besides rows. */
@@ -45,6 +47,7 @@ export const createLoops = (deps: Deps, { dispatch, apiKeys, revocations, heads,
     tickLoop(deps, dispatch.classes),
     outcomeLoop(deps),
     retainLoop(deps),
+    retainExecutionsLoop(deps),
     sweepLoop(deps, dispatch),
     roomLoop(deps, dispatch),
   ].map((spec) => createLoop(spec, deps.log));

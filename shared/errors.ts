@@ -20,6 +20,7 @@ export const PROBLEMS = {
     retryable: false,
   },
   'task-terminal': { status: 409, title: 'The task has already ended', retryable: false },
+  'precondition-failed': { status: 412, title: 'It has changed since it was looked at', retryable: false },
   'payload-too-large': { status: 413, title: 'The body is too large', retryable: false },
   'uri-too-long': { status: 414, title: 'The URL is too long', retryable: false },
   'unsupported-media-type': { status: 415, title: 'The body must be application/json', retryable: false },

@@ -74,8 +74,8 @@ export const AGENT_MODE = {
 /** A rule of when. */
 export const SCHEDULE = {
   ACTIVE: { pause: ['PAUSED'], delete: ['DELETED'], end: ['ENDED'] },
-  PAUSED: { resume: ['ACTIVE'], delete: ['DELETED'] },
-  ENDED: { delete: ['DELETED'] },
+  PAUSED: { resume: ['ACTIVE', 'ENDED'], delete: ['DELETED'] },
+  ENDED: { update: ['ACTIVE'], delete: ['DELETED'] },
   DELETED: {},
 } as const satisfies Machine;
 

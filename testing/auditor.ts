@@ -72,11 +72,17 @@ const INVARIANTS: Record<string, string> = {
     full join (select * from told where kind = 'run.deleted') d using (fence)
     where (ended is null) is distinct from (d.n is not null) or d.n > 1
       or a.n is distinct from 1 or f.n is distinct from case when ended or d.n is not null then 1 end`,
+  'a schedule is due when it is active, and knows from when it is paused': `
+    select schedule_id, status from schedules where (status = 'ACTIVE') <> (next_run_at is not null) or paused_from is not null and status <> 'PAUSED'`,
+  'a due time has one execution, a task no more': `
+    select schedule_id, scheduled_at, until, status from executions e where status in ('FIRED', 'SKIPPED', 'MISSED') and exists (
+      select from executions o where o.schedule_id = e.schedule_id and o.execution_id <> e.execution_id and o.status in ('FIRED', 'SKIPPED', 'MISSED')
+        and o.scheduled_at between e.scheduled_at and coalesce(e.until, e.scheduled_at))
+    union all select schedule_id, scheduled_at, until, status from executions e where task_id in (select task_id from executions group by 1 having count(*) > 1)
+    union all select schedule_id, scheduled_at, until, status from executions where (status in ('SKIPPED', 'MISSED')) <> (reason is not null) or (count > 1) <> (until is not null)`,
   'a task is told when it comes to be, once': `
-    select t.task_id, count(e) as events from tasks t left join (
-      select unnest(subject_ids) as task_id, kind as e from events where kind = 'task.created'
-      union all select d ->> 'task_id', kind from events, jsonb_array_elements(detail) d where kind = 'schedule.fired'
-    ) e using (task_id) group by 1 having count(e) <> 1`,
+    select t.task_id, count(e) as events from tasks t left join (select unnest(subject_ids) as task_id, kind as e from events where kind = 'task.created') e using (task_id)
+    group by 1 having count(e) <> 1`,
 };
 
 /** Throws where rows contradict each other; say it when no statement is under way. */

@@ -60,12 +60,13 @@ const MOVABLE_CLOCK = `
   create or replace function muster_now() returns timestamptz language plpgsql stable parallel safe
     as $$ begin return statement_timestamp() + (select ahead from muster_clock); end $$;`;
 
-/** In tests a status that changes without exactly one event beside it fails, at the commit. */
+/** In tests a status that changes without exactly one event beside it fails, at the commit. What a schedule did at its due times is no change of its status. */
 const ONE_EVENT = `
   create function muster_one_event() returns trigger language plpgsql as $$
   declare
     subject text := to_jsonb(new) ->> tg_argv[0];
-    told bigint := (select count(*) from events where tx = pg_current_xact_id() and subject = any(subject_ids));
+    told bigint := (select count(*) from events where tx = pg_current_xact_id() and subject = any(subject_ids)
+      and kind !~ '^schedule.(fired|late|skipped|missed|triggered|backfilled)$');
   begin
     if told <> 1 then raise exception '% changed its status with % events, not one', subject, told; end if;
     return null;

@@ -18,7 +18,7 @@ const REQUESTS_PER_MINUTE = 10_000_000;
 const PEERS_KNOW_MS = 2_500;
 
 /** Starts a coordinator and waits for its first word that it is ready. */
-async function startCoordinator(env) {
+export async function startCoordinator(env) {
   const args = ['--import', 'tsx', '--conditions=development', ...(process.env.BENCH_NODE_ARGS?.split(' ') ?? [])];
   const child = spawn(process.execPath, [...args, 'server/main.ts'], {
     cwd: process.env.BENCH_TREE ?? ROOT,
@@ -35,13 +35,12 @@ async function startCoordinator(env) {
     child.once('exit', () => reject(new Error(`the coordinator ended:\n${output}`)));
   });
   child.stdout.removeAllListeners('data').resume();
-  return { pid: child.pid, port: Number(new URL(url).port), url, child };
-}
-
-async function stopCoordinator({ child }) {
-  const ended = once(child.removeAllListeners('exit'), 'exit');
-  child.kill('SIGTERM');
-  await ended;
+  const stop = async () => {
+    const ended = once(child.removeAllListeners('exit'), 'exit');
+    child.kill('SIGTERM');
+    await ended;
+  };
+  return { pid: child.pid, port: Number(new URL(url).port), url, stop };
 }
 
 export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
@@ -99,10 +98,10 @@ export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
     async startPeer() {
       const peer = await startCoordinator(env);
       await pause(PEERS_KNOW_MS);
-      return { port: peer.port, close: () => stopCoordinator(peer) };
+      return { port: peer.port, close: peer.stop };
     },
     async close() {
-      await Promise.all([sessions.close(), hot.close(), stopCoordinator(coordinator)]);
+      await Promise.all([sessions.close(), hot.close(), coordinator.stop()]);
     },
   };
 }

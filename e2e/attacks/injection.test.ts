@@ -35,7 +35,7 @@ const SQL = {
   'a path into JSON': '$.** ? (@ == @)',
 };
 
-const queries = Object.entries(ENDPOINTS).filter(([, { query }]) => query);
+const queries = Object.entries(ENDPOINTS).filter(([, { query, method }]) => query && method === 'GET');
 const pathOf = ({ path }: Endpoint, { agent, schedule_id }: Stage) =>
   path.replace('{agent_id}', agent.agentId).replace('{schedule_id}', schedule_id);
 
@@ -368,6 +368,9 @@ const keptAgent = (what: string, text: string): Row => ({
     expect(data.map(({ agent_id }) => agent_id)).toEqual([agent.agentId]);
   },
 });
+/** What looks like a variable has to be one of a schedule's, in its input. */
+const withoutVariables = (text: string) => text.replaceAll('{{', '{');
+
 const keptElsewhere = (what: string, text: string, n: number): Row => ({
   what: `${what} in a schedule, a key and their audit`,
   async send(stage) {
@@ -377,7 +380,7 @@ const keptElsewhere = (what: string, text: string, n: number): Row => ({
       path: '/aitp/tasks/schedule',
       body: {
         task_type: `text-${n}`,
-        input_data: text,
+        input_data: withoutVariables(text),
         cron_expression: '0 0 1 1 *',
         description: text,
         tags: [text.slice(0, 64)],
@@ -390,7 +393,9 @@ const keptElsewhere = (what: string, text: string, n: number): Row => ({
     const found = await owner.call(listSchedules, { query: { tag: text.slice(0, 64) } });
     expect(found.data).toMatchObject([{ description: text, task_type: `text-${n}` }]);
     const { schedule_id } = found.data[0]!;
-    expect(await owner.call(getSchedule, { params: { schedule_id } })).toMatchObject({ input_data: text });
+    expect(await owner.call(getSchedule, { params: { schedule_id } })).toMatchObject({
+      input_data: withoutVariables(text),
+    });
     expect((await owner.call(listApiKeys, {})).data[0]).toMatchObject({ name: text });
     const logs = await owner.call(listAuditLogs, { query: { subject_id: schedule_id } });
     expect(logs.data[0]!.after).toMatchObject({ tags: [text.slice(0, 64)] });

@@ -117,7 +117,12 @@ describe.each([18, 15] as const)('audited changes on Postgres %i', (major) => {
       { status: 'PAUSED', next_run_at: null, pause_note: 'stop' },
     ];
     expect(await log(id)).toEqual({ ...BY, action: 'schedule.pause', owner: 'acme', before: active, after: paused });
-    await moveSchedule(it.sql, { scheduleId: id, event: 'resume', nextRunAt: new Date(next_run_at), by: BY });
+    await moveSchedule(it.sql, {
+      scheduleId: id,
+      event: 'resume',
+      next: { next_run_at: new Date(next_run_at), jitter_ms: 0 },
+      by: BY,
+    });
     expect(await log(id)).toMatchObject({ action: 'schedule.resume', before: paused, after: active });
     await moveSchedule(it.sql, { scheduleId: id, event: 'delete', by: BY });
     expect(await log(id)).toMatchObject({ action: 'schedule.delete', before: active, after: { status: 'DELETED' } });
@@ -139,7 +144,7 @@ describe.each([18, 15] as const)('audited changes on Postgres %i', (major) => {
     const { agent_id } = await it.agent();
     await revokeAgent(it.sql, agent_id);
     const scheduleId = await schedule();
-    expect(await moveSchedule(it.sql, { scheduleId, event: 'resume', nextRunAt: new Date(), by: BY })).toBeUndefined();
+    expect(await moveSchedule(it.sql, { scheduleId, event: 'resume', by: BY })).toBeUndefined();
     expect(await Promise.all([id!, agent_id].map(logs))).toEqual([[], []]);
     expect(await logs(scheduleId)).toHaveLength(1);
   });

@@ -5,6 +5,11 @@ export const recordEvent = (sql: Sql, kind: string): Fragment => sql`
   insert into events (tx, at, kind, subject_ids, detail)
   select pg_current_xact_id(), (select now from clock), ${kind}, array_agg(subject_id), jsonb_agg(detail) from changed having count(*) > 0`;
 
+/** The same for a transition that does several things: `changed` gives the `kind` of each, too. */
+export const recordEvents = (sql: Sql): Fragment => sql`
+  insert into events (tx, at, kind, subject_ids, detail)
+  select pg_current_xact_id(), (select now from clock), kind, array_agg(subject_id), jsonb_agg(detail) from changed group by kind`;
+
 /** The same for the hot statements, which are plain text: one row for all the runs of a batch. `rows` gives the `fence`s. */
 export const runEvent = (kind: string, rows: string): string => `
   insert into events (tx, at, kind, fences)

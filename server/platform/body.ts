@@ -23,20 +23,30 @@ type Incoming = Readable & Pick<IncomingMessage, 'headers' | 'complete'>;
 
 /** Reads a JSON body: refused when it is no JSON, too long, or holds what Postgres cannot store as text. What leases depend on (`vital`) waits for nothing else. */
 export async function readJson(incoming: Incoming, vital = false, maxBytes = MAX_BODY_BYTES): Promise<unknown> {
-  const { 'content-length': length, 'content-type': type, 'content-encoding': encoding } = incoming.headers;
+  const text = await readText(incoming, maxBytes);
+  if (text === '') return undefined;
+  const type = incoming.headers['content-type'];
+  if (type !== 'application/json') refuseOther(type);
+  return text.length <= LARGE ? parse(text) : inTurn(() => parse(text), vital);
+}
+
+/** Reads a body as text, UTF-8 and no longer than it may be. */
+export async function readText(incoming: Incoming, maxBytes = MAX_BODY_BYTES): Promise<string> {
+  const { 'content-length': length, 'content-encoding': encoding } = incoming.headers;
   if (length !== undefined && Number(length) > maxBytes) throw tooLarge(maxBytes);
   if (encoding !== undefined) refusePacked(encoding);
   const whole = incoming.complete || incoming.readableLength === Number(length);
-  const text = decode(whole ? take(incoming) : await collect(incoming, maxBytes).catch(cutOff), maxBytes);
-  if (text === '') return undefined;
-  if (type !== 'application/json') refuseOther(type);
-  if (text.length <= LARGE) return parse(text);
+  return decode(whole ? take(incoming) : await collect(incoming, maxBytes).catch(cutOff), maxBytes);
+}
+
+/** Takes a large body apart when it is its turn. */
+export async function inTurn<T>(work: () => T, vital = false): Promise<T> {
   const turn = vital ? turns.vital : turns.other;
   if (!vital && turn.pendingCount >= MAX_WAITING)
     throw new ProblemError('overloaded', `${turn.pendingCount} large bodies are waiting to be read; try again`);
   return turn(async () => {
     await setImmediate();
-    return parse(text);
+    return work();
   });
 }
 

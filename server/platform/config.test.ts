@@ -30,6 +30,7 @@ describe('settings', () => {
       behindProxy: false,
       requireDpop: false,
       retentionDays: 30,
+      minScheduleSeconds: 1,
       logLevel: 'info',
     };
     expect(parseConfig({})).toEqual(it);
@@ -48,6 +49,7 @@ describe('settings', () => {
     ['MUSTER_PORT', 'http', /"http".*whole number/],
     ['MUSTER_RETENTION_DAYS', '-1', /"-1".*for how many days/],
     ['MUSTER_RETENTION_DAYS', '1.5', /"1.5".*a whole number; 0 keeps/],
+    ['MUSTER_MIN_SCHEDULE_SECONDS', '0', /"0".*how many seconds the due times/],
     ['MUSTER_LOG_LEVEL', 'loud', /"loud".*one of trace, debug, info, warn, error, fatal, silent/],
     ['MUSTER_TLS_CERT', '/none.pem', /go together/],
     ['MUSTER_BEHIND_PROXY', 'yes', /"yes".*true or false: whether a proxy/],

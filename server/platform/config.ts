@@ -42,7 +42,10 @@ export const SETTINGS = z
     MUSTER_BEHIND_PROXY: yesOrNo('a proxy in front terminates TLS and sets X-Forwarded-For'),
     MUSTER_REQUIRE_DPOP: yesOrNo('agents must prove that they hold their key on every request (RFC 9449)'),
     MUSTER_RETENTION_DAYS: setting(z.coerce.number().int().min(0).max(36_500).default(30)).describe(
-      'for how many days tasks that have ended are kept with their runs, a whole number; 0 keeps them for ever',
+      'for how many days tasks that have ended are kept with their runs, and what schedules did, a whole number; 0 keeps them for ever',
+    ),
+    MUSTER_MIN_SCHEDULE_SECONDS: setting(z.coerce.number().int().min(1).max(86_400).default(1)).describe(
+      'how many seconds the due times of a schedule must be apart at least, a whole number from 1 to 86400',
     ),
     MUSTER_LOG_LEVEL: setting(z.enum(LOG_LEVELS).default('info')).describe(`one of ${LOG_LEVELS.join(', ')}`),
   })
@@ -68,6 +71,8 @@ export interface Config {
   requireDpop: boolean;
   /** How long what has ended is kept; 0: for ever. */
   retentionDays: number;
+  /** How far apart a schedule's due times must be at least, in seconds. */
+  minScheduleSeconds: number;
   logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -99,6 +104,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     behindProxy: it.MUSTER_BEHIND_PROXY,
     requireDpop: it.MUSTER_REQUIRE_DPOP,
     retentionDays: it.MUSTER_RETENTION_DAYS,
+    minScheduleSeconds: it.MUSTER_MIN_SCHEDULE_SECONDS,
     logLevel: it.MUSTER_LOG_LEVEL,
   };
 }

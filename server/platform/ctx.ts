@@ -26,6 +26,8 @@ export interface Ctx extends Deps {
   proof: string | undefined;
   /** Of a request that is to count once, however often it is sent. */
   idempotencyKey: string | undefined;
+  /** Which versions of a thing the caller means to change, as the header If-Match has them. */
+  ifMatch: string | undefined;
   traceparent: string | undefined;
   /** Ends when the caller hangs up. */
   signal: AbortSignal;

@@ -7,16 +7,18 @@ import type { Hono } from 'hono';
 import type { z } from 'zod';
 import type { Admission } from './admission.ts';
 import { type Authenticator, authenticate, authorise, credentialIn, type Principal } from './auth.ts';
-import { readJson } from './body.ts';
+import { inTurn, readJson, readText } from './body.ts';
 import type { Ctx, Deps } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
 import { invalid } from './errors.ts';
 import { type Answer, type Asking, type Exchange, flat, problemAnswer, toResponse } from './http-answer.ts';
 import type { Direct } from './http-direct.ts';
+import { etagOf } from './if-match.ts';
 import { JsonLines } from './json-lines.ts';
 import { type Owners, refuseForeign } from './ownership.ts';
 import { quickParse } from './quick-parse.ts';
 import { type RateLimit, rateLimitHeaders } from './rate-limit.ts';
+import { acceptsYaml, isYaml, readYaml, writeYaml, type Yaml } from './yaml.ts';
 
 /** An answer that is already JSON text: what agents and submitters sent passes through without being parsed again. */
 export class JsonText {
@@ -72,6 +74,7 @@ class Asked implements Ctx {
   readonly address: string | undefined;
   readonly proof: string | undefined;
   readonly idempotencyKey: string | undefined;
+  readonly ifMatch: string | undefined;
   readonly traceparent: string | undefined;
   readonly #outgoing: ServerResponse;
   #signal: AbortSignal | undefined;
@@ -88,6 +91,7 @@ class Asked implements Ctx {
     this.address = address;
     this.proof = headerOf(of.incoming, 'dpop');
     this.idempotencyKey = headerOf(of.incoming, 'idempotency-key');
+    this.ifMatch = headerOf(of.incoming, 'if-match');
     this.traceparent = headerOf(of.incoming, 'traceparent');
     this.#outgoing = of.outgoing;
   }
@@ -126,12 +130,12 @@ export function bind(app: Hono<Env>, direct: Direct, edge: Edge, route: Route): 
 /** What answers an endpoint's requests: authenticate, authorise, parse, do, encode. Every error becomes a problem document. */
 function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => Promise<Answer> {
   const always = flat(edge.headers);
-  const status = endpoint.status ?? 200;
   const parseBody = endpoint.body && quickParse(endpoint.body);
   return async (asking) => {
     const { incoming } = asking;
     const requestId = requestIdOf(incoming);
     let headers = always;
+    let yaml: Yaml | undefined;
     try {
       const address = addressOf(incoming, edge.deps.config.behindProxy);
       const since = performance.now();
@@ -150,9 +154,13 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
           edge.admission.count(endpoint, () => refuseForeign(endpoint, principal, params, edge.owners)),
         );
       const query = endpoint.query ? fitting(endpoint.query.safeParse(storable(asking.query)), '#/query') : {};
-      const body = parseBody
-        ? fitting(parseBody(await readJson(incoming, endpoint.vital, endpoint.bodyBytes)), '#')
-        : {};
+      if (endpoint.yaml && isYaml(headerOf(incoming, 'content-type'))) {
+        const text = await readText(incoming);
+        yaml = await inTurn(() => readYaml(text));
+      }
+      const given = yaml ? yaml.value : parseBody && (await readJson(incoming, endpoint.vital, endpoint.bodyBytes));
+      const whole = endpoint.flat ? unflattened(endpoint.flat, query as object, given) : given;
+      const body = parseBody ? fitting(parseBody(whole), '#') : {};
       if (performance.now() - since > LATE_MS) {
         principal = await principalOf(asking, edge, endpoint, address, true);
         authorise(endpoint, principal, params);
@@ -163,12 +171,27 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
       );
       // A poll waits by itself, for as long as it was asked to.
       const said = await (endpoint.waits ? work : withDeadline(work));
-      const own = ['content-type', 'application/json', 'x-request-id', requestId];
-      return { status, headers: own.concat(headers), body: encoded(said) };
+      const status = (query as { dry_run?: unknown }).dry_run === true ? 200 : (endpoint.status ?? 200);
+      const asYaml = endpoint.yaml && acceptsYaml(headerOf(incoming, 'accept'));
+      const own = ['content-type', asYaml ? 'application/yaml' : 'application/json', 'x-request-id', requestId];
+      if (endpoint.versioned) own.push('etag', etagOf((said as { version: number }).version));
+      return { status, headers: own.concat(headers), body: asYaml ? writeYaml(said) : encoded(said) };
     } catch (error) {
-      return problemAnswer(error, requestId, edge.deps.log, headers);
+      return problemAnswer(yaml ? yaml.located(error) : error, requestId, edge.deps.log, headers);
     }
   };
+}
+
+/** A body with those of its members that came as query parameters. */
+function unflattened(names: readonly string[], query: object, body: unknown): unknown {
+  const given = Object.entries(query).filter(([name, value]) => value !== undefined && names.includes(name));
+  const members = body ?? {};
+  // What is no object is refused as what it is.
+  if (given.length === 0 || typeof members !== 'object' || Array.isArray(members)) return body;
+  const twice = given.find(([name]) => Object.hasOwn(members, name));
+  if (!twice) return { ...members, ...Object.fromEntries(given) };
+  const [pointer, detail] = [`#/query/${twice[0]}`, 'is in the body too'];
+  throw new ProblemError('validation-failed', `${pointer} ${detail}`, { errors: [{ pointer, detail }] });
 }
 
 /** Nothing is wrapped that is a promise already: an async function around it would cost three turns of the queue. */

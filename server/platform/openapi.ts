@@ -28,10 +28,15 @@ export function problemCodesOf(endpoint: Endpoint): ProblemCode[] {
   if (endpoint.principals.includes('key')) codes.push(...WITH_A_KEY);
   if (endpoint.principals.includes('agent')) codes.push(...WITH_A_TOKEN);
   if (endpoint.params) codes.push('invalid-id');
-  if (endpoint.query || endpoint.body) codes.push('validation-failed');
+  if (endpoint.query || endpoint.body || heedsIfMatch(endpoint)) codes.push('validation-failed');
+  if (heedsIfMatch(endpoint)) codes.push('precondition-failed');
   if (endpoint.body) codes.push(...ON_A_BODY);
   return [...new Set(codes)].sort();
 }
+
+/** Whether the endpoint changes a thing that has a version. */
+const heedsIfMatch = ({ versioned, params, method }: Endpoint): boolean =>
+  versioned === true && params !== undefined && method !== 'GET';
 
 /** The contract as an OpenAPI 3.1 document. Paths are sorted, because a module's exports come in whatever order its loader gives. */
 export function openApiDocument(endpoints: Record<string, Endpoint>): Json {
@@ -68,6 +73,7 @@ function operationOf(name: string, endpoint: Endpoint): Json {
     ...parametersOf('path', endpoint.params),
     ...parametersOf('query', endpoint.query),
     ...(endpoint.idempotent ? [IDEMPOTENCY_KEY] : []),
+    ...(heedsIfMatch(endpoint) ? [IF_MATCH] : []),
   ];
   return {
     operationId: name,
@@ -81,23 +87,35 @@ function operationOf(name: string, endpoint: Endpoint): Json {
       ? {
           requestBody: {
             required: !endpoint.bodyOptional,
-            content: { 'application/json': { schema: jsonSchema(endpoint.body, 'input') } },
+            content: mediaOf(endpoint, jsonSchema(endpoint.body, 'input')),
           },
         }
       : {}),
     responses: {
-      [endpoint.status ?? 200]: {
-        description: 'Success',
-        content: endpoint.lines
-          ? { 'application/x-ndjson': { schema: jsonSchema(endpoint.response, 'output').items } }
-          : { 'application/json': { schema: jsonSchema(endpoint.response, 'output') } },
-      },
+      ...successOf(endpoint),
       ...Object.fromEntries(
         byStatus(problemCodesOf(endpoint)).map(([status, codes]) => [status, { $ref: responseRef(codes) }]),
       ),
     },
   };
 }
+
+/** A dry run of what would create answers 200. */
+function successOf(endpoint: Endpoint): Json {
+  const { status = 200, lines, versioned, query } = endpoint;
+  const schema = jsonSchema(endpoint.response, 'output');
+  const success = {
+    description: 'Success',
+    ...(versioned ? { headers: { ETag: { description: 'The version', schema: { type: 'string' } } } } : {}),
+    content: lines ? { 'application/x-ndjson': { schema: schema.items } } : mediaOf(endpoint, schema),
+  };
+  return { ...(status !== 200 && query?.shape.dry_run ? { 200: success } : {}), [status]: success };
+}
+
+const mediaOf = ({ yaml }: Endpoint, schema: Json): Json => ({
+  'application/json': { schema },
+  ...(yaml ? { 'application/yaml': { schema } } : {}),
+});
 
 function parametersOf(place: 'path' | 'query', schema: z.ZodObject | undefined): Json[] {
   if (!schema) return [];
@@ -189,6 +207,14 @@ const IDEMPOTENCY_KEY = {
   required: false,
   description: 'Makes the same request, sent again within a day, count once: it gets the same answer',
   schema: { type: 'string', minLength: 1, maxLength: 255 },
+};
+
+const IF_MATCH = {
+  name: 'If-Match',
+  in: 'header',
+  required: false,
+  description: 'The ETag of what is to be changed: when it has changed meanwhile, nothing is done',
+  schema: { type: 'string', maxLength: 1_024 },
 };
 
 const SECURITY_SCHEMES = {

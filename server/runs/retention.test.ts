@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { noteRuns } from '../dispatch/store/heartbeat.ts';
 import { applyResults } from '../dispatch/store/results.ts';
-import { applyOutcomes, ensureOutcomeReader } from '../schedules/store/tick.ts';
+import { applyOutcomes, ensureOutcomeReader } from '../schedules/store/outcomes.ts';
 import { insertTasks, type NewTask } from '../tasks/store/submit.ts';
 import { cancelTask, expireTasks, retryTask } from '../tasks/store/transitions.ts';
 import { countRipe, forgetTasks } from './store/delete.ts';

@@ -32,8 +32,8 @@ describe.each([18, 15] as const)('due times nobody ticked for, on Postgres %i', 
       max_retries: 0,
       retry_policy: 'none',
       tags: [],
-      input_data: '{}',
-      metadata: '{}',
+      input_data: {},
+      metadata: {},
       next_run_at,
     });
     return schedule_id;
@@ -47,7 +47,7 @@ describe.each([18, 15] as const)('due times nobody ticked for, on Postgres %i', 
   const fired = async (scheduleId: string, since: Date) => {
     const rows = await it.sql<{ scheduled_at: Date; tasks: number }[]>`
       select scheduled_at, (select count(*)::int from tasks t where t.task_id = e.task_id) as tasks
-      from executions e where schedule_id = ${scheduleId} order by scheduled_at`;
+      from executions e where schedule_id = ${scheduleId} and status = 'FIRED' order by scheduled_at`;
     expect(rows.every(({ tasks }) => tasks === 1)).toBe(true);
     return rows.map(({ scheduled_at }) => (scheduled_at.getTime() - since.getTime()) / 1_000);
   };
@@ -65,17 +65,27 @@ describe.each([18, 15] as const)('due times nobody ticked for, on Postgres %i', 
     expect(later).toEqual(later.map((_, n) => n));
   });
 
-  test('what is older than a minute is not made up for, but for the time that was next', async () => {
+  test('what is older than catch_up_seconds is missed, and told as one gap', async () => {
     const since = await ago(600);
     const id = await schedule(since);
     await tick();
     const times = await fired(id, since);
-    expect(times[0]).toBe(0);
-    expect(times[1]).toBeGreaterThanOrEqual(540);
-    expect(times[1]).toBeLessThan(545);
-    // From there on without a gap.
-    expect(times.slice(1)).toEqual(times.slice(1).map((_, n) => times[1]! + n));
+    expect(times[0]).toBeGreaterThanOrEqual(540);
+    expect(times[0]).toBeLessThan(545);
+    // From there on without another gap.
+    expect(times).toEqual(times.map((_, n) => times[0]! + n));
     expect(times.at(-1)).toBeGreaterThanOrEqual(600);
+    const missed = await it.sql`
+      select status, reason, scheduled_at, until, count, task_id from executions where schedule_id = ${id} and status <> 'FIRED'`;
+    const until = new Date(since.getTime() + (times[0]! - 1) * 1_000);
+    const gap = { status: 'MISSED', reason: 'too-late', scheduled_at: since, until, count: times[0], task_id: null };
+    expect(missed).toEqual([gap]);
+    expect(await it.sql`select missed, total_runs from schedules`).toEqual([
+      { missed: times[0], total_runs: times.length },
+    ]);
+    expect(await it.eventsOf(id)).toEqual(
+      expect.arrayContaining(['schedule.created', 'schedule.missed', 'schedule.fired']),
+    );
   });
 
   test('a time that has its execution already stops neither its own schedule nor others', async () => {

@@ -1,45 +1,79 @@
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/schedules';
+import { WHEN_PROBLEMS } from '@muster/shared/contract/schedules';
 import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import { actorOf } from '../audit/record.ts';
 import { type Ctx, ownerOf } from '../platform/ctx.ts';
-import { firstRun, nextRuns } from './cron.ts';
-import { getSchedule } from './read.ts';
-import { insertSchedule } from './store/schedules.ts';
+import { checkWhen } from './check-when.ts';
+import { limitKey } from './limit.ts';
+import { refuseTaken, taken } from './name.ts';
+import { comingTimes } from './occurrences.ts';
+import { getSchedule, showSchedule } from './read.ts';
+import { dueAt, type Rule, ruleOf, whenOf } from './rule.ts';
+import { insertSchedule, type ScheduleRow } from './store/schedules.ts';
+import { checkTemplate } from './template.ts';
+import { dueBetween } from './when.ts';
 
-export async function createSchedule(ctx: Ctx, { body }: InputOf<typeof contract.createSchedule>) {
+/** How many of the times to come a dry run tells. */
+export const FORETOLD = 10;
+
+export async function createSchedule(ctx: Ctx, { query, body }: InputOf<typeof contract.createSchedule>) {
+  const rule = ruleOf(body);
+  checkTemplate(rule.input_data);
   const schedule_id = newId('sched');
-  const schedule = {
-    ...body,
-    schedule_id,
-    owner: ownerOf(ctx),
-    client_id: body.client_id ?? null,
-    description: body.description ?? null,
-    capability_required: body.capability_required ?? body.task_type,
-    input_data: JSON.stringify(body.input_data),
-    metadata: JSON.stringify(body.metadata),
-    next_run_at: firstRun(body.cron_expression, body.timezone, ctx.clock.now()),
-  };
-  await insertSchedule(ctx.db.admin, schedule, actorOf(ctx));
+  const owner = ownerOf(ctx);
+  const now = ctx.clock.now();
+  const first = checkWhen(rule, now, ctx.config.minScheduleSeconds);
+  const next = dueAt({ ...rule, schedule_id }, first);
+  if (query.dry_run) {
+    await refuseTaken(ctx, owner, rule.name);
+    const row = newborn({ ...rule, schedule_id, owner, ...next }, now);
+    return { ...showSchedule(row), next_runs: comingTimes(row, now, FORETOLD) };
+  }
+  await limitKey(ctx, owner, rule);
+  await insertSchedule(ctx.db.admin, { ...rule, schedule_id, owner, ...next }, actorOf(ctx)).catch(taken(rule.name));
   return getSchedule(ctx, schedule_id);
 }
 
-/** Says what a pattern means, or what is wrong with it; asking is never an error. */
-export function validateSchedule(
-  ctx: Ctx,
-  { body: { cron_expression, timezone } }: InputOf<typeof contract.validateSchedule>,
-) {
+/** A schedule as it would be made. */
+export const newborn = (
+  made: Rule & Pick<ScheduleRow, 'schedule_id' | 'owner' | 'next_run_at' | 'jitter_ms'>,
+  now: Date,
+): ScheduleRow => ({
+  ...made,
+  status: 'ACTIVE',
+  fire_at: new Date(made.next_run_at!.getTime() + made.jitter_ms),
+  version: 0,
+  pause_note: null,
+  paused_from: null,
+  last_run_at: null,
+  total_runs: 0,
+  failed_runs: 0,
+  skipped: 0,
+  missed: 0,
+  consecutive_failures: 0,
+  last_completed_task_id: null,
+  created_at: now,
+  updated_at: now,
+});
+
+const isWhenProblem = (code: string): code is (typeof WHEN_PROBLEMS)[number] =>
+  (WHEN_PROBLEMS as readonly string[]).includes(code);
+
+/** Says what a rule of when means, or what is wrong with it; asking is never an error. */
+export function validateSchedule(ctx: Ctx, { body }: InputOf<typeof contract.validateSchedule>) {
+  const when = whenOf(body);
+  const { cron_expression, timezone } = when;
   const now = ctx.clock.now();
   try {
-    if (cron_expression.length > 256)
-      throw new ProblemError('invalid-cron', 'a cron expression has at most 256 characters');
-    const next = firstRun(cron_expression, timezone, now);
-    const next_runs = nextRuns(cron_expression, timezone, now, 5).map((at) => at.toISOString());
+    const next = checkWhen(when, now, ctx.config.minScheduleSeconds);
+    const next_runs = dueBetween(when, now, FAR, 5).map((at) => at.toISOString());
     return { valid: true as const, cron_expression, timezone, next_run_at: next.toISOString(), next_runs };
   } catch (error) {
-    if (error instanceof ProblemError)
-      return { valid: false as const, cron_expression, timezone, message: error.message };
-    throw error;
+    if (!(error instanceof ProblemError && isWhenProblem(error.code))) throw error;
+    const { code, message } = error;
+    return { valid: false as const, cron_expression, timezone, code, message };
   }
 }
+const FAR = new Date(8.64e15);

@@ -1,50 +1,70 @@
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/schedules';
 import { ProblemError } from '@muster/shared/errors';
+import { newId } from '@muster/shared/ids';
 import { SCHEDULE, type ScheduleStatus, statesAllowing } from '@muster/shared/lifecycle';
 import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
-import { firstRun } from './cron.ts';
+import { refuseChanged } from '../platform/if-match.ts';
+import { gapFrom } from './gap.ts';
 import { findSchedule, getSchedule } from './read.ts';
-import { moveSchedule } from './store/schedules.ts';
+import { dueAt } from './rule.ts';
+import { type Move, moveSchedule, type ScheduleRow, type SkippedGap } from './store/schedules.ts';
+import { nextDue } from './when.ts';
 
-export async function pauseSchedule(
-  ctx: Ctx,
-  { params: { schedule_id }, body }: InputOf<typeof contract.pauseSchedule>,
-) {
-  const moved = await moveSchedule(ctx.db.admin, {
-    scheduleId: schedule_id,
-    event: 'pause',
-    note: body.note ?? null,
-    by: actorOf(ctx),
-  });
-  return settled(ctx, schedule_id, 'pause', 'PAUSED', moved);
+/** Moves it as it was read, and looks again when a tick or somebody else was faster. */
+const TRIES = 20;
+
+/** Stops firing. What is under way goes on. */
+export const pauseSchedule = (ctx: Ctx, { params, body }: InputOf<typeof contract.pauseSchedule>) =>
+  moveAsRead(ctx, params.schedule_id, 'pause', 'PAUSED', () => ({ note: body.note ?? null }));
+
+/** Fires again from the next due time on: what was due while it was paused is told as one gap, and stays undone. */
+export const resumeSchedule = (ctx: Ctx, scheduleId: string) =>
+  moveAsRead(ctx, scheduleId, 'resume', 'ACTIVE', (row) =>
+    row.status === 'PAUSED' ? resumed(row, ctx.clock.now()) : undefined,
+  );
+
+/** When a paused schedule is due next, and what passed meanwhile. */
+export function resumed(row: ScheduleRow, now: Date): Required<Pick<Move, 'next' | 'gap'>> {
+  const from = resumeFrom(row, now);
+  const next = nextDue(row, from);
+  return { next: next && dueAt(row, next), gap: passedBy(row, from) };
 }
 
-/** Fires again from the next due time on: what was due while it was paused stays undone. */
-export async function resumeSchedule(ctx: Ctx, scheduleId: string) {
-  const row = await findSchedule(ctx, scheduleId);
-  const nextRunAt =
-    row.status === 'PAUSED' ? firstRun(row.cron_expression, row.timezone, resumeFrom(row, ctx.clock.now())) : null;
-  const moved = nextRunAt
-    ? await moveSchedule(ctx.db.admin, {
-        scheduleId,
-        event: 'resume',
-        nextRunAt,
-        version: row.version,
-        by: actorOf(ctx),
-      })
-    : undefined;
-  return settled(ctx, scheduleId, 'resume', 'ACTIVE', moved);
+/** Ends it. Due times that have passed and had no execution yet are told as one gap. */
+export const deleteSchedule = (ctx: Ctx, scheduleId: string) =>
+  moveAsRead(ctx, scheduleId, 'delete', 'DELETED', (row) => ({ gap: passedBy(row, ctx.clock.now()) }));
+
+/** What has become due up to an instant without an execution. */
+export function passedBy(row: ScheduleRow, to: Date): SkippedGap | null {
+  const first = row.paused_from ?? row.next_run_at;
+  const gap = first && gapFrom(row, first, to);
+  return gap && { ...gap, execution_id: newId('exec'), reason: row.paused_from ? 'paused' : 'deleted' };
 }
 
 /** Not before what has fired already, should the process's clock be behind. */
-const resumeFrom = ({ last_run_at }: { last_run_at: Date | null }, now: Date): Date =>
-  last_run_at && last_run_at > now ? last_run_at : now;
+const resumeFrom = ({ last_run_at, paused_from }: ScheduleRow, now: Date): Date =>
+  new Date(Math.max(now.getTime(), last_run_at?.getTime() ?? 0, paused_from ? paused_from.getTime() - 1 : 0));
 
-export async function deleteSchedule(ctx: Ctx, scheduleId: string) {
-  const moved = await moveSchedule(ctx.db.admin, { scheduleId, event: 'delete', by: actorOf(ctx) });
-  return settled(ctx, scheduleId, 'delete', 'DELETED', moved);
+async function moveAsRead(
+  ctx: Ctx,
+  scheduleId: string,
+  event: Move['event'],
+  wanted: ScheduleStatus,
+  how: (row: ScheduleRow) => Pick<Move, 'next' | 'gap' | 'note'> | undefined,
+) {
+  for (let tries = 1; ; tries += 1) {
+    const row = await findSchedule(ctx, scheduleId);
+    refuseChanged(ctx.ifMatch, `schedule ${scheduleId}`, row.version);
+    const move = how(row);
+    const moved =
+      move && (await moveSchedule(ctx.db.admin, { scheduleId, event, seen: row, ...move, by: actorOf(ctx) }));
+    if (moved || !statesAllowing(SCHEDULE, event).includes(row.status as ScheduleStatus))
+      return settled(ctx, scheduleId, event, wanted, moved);
+    if (tries === TRIES)
+      throw new ProblemError('overloaded', `schedule ${scheduleId} changes too fast for ${event}; try again`);
+  }
 }
 
 /** The schedule as it is now; a problem where it is not what was asked for. Asking for what already is is fine. */

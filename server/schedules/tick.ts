@@ -1,61 +1,124 @@
-import { newId } from '@muster/shared/ids';
 import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
+import { isDataError } from '../platform/storage-errors.ts';
 import type { Classes } from '../tasks/classes.ts';
-import { nextRun } from './cron.ts';
-import * as store from './store/tick.ts';
+import { settleDependencies } from '../tasks/store/dependencies.ts';
+import { cancelTask } from '../tasks/store/transitions.ts';
+import { unblock } from '../tasks/unblock.ts';
+import { type Planning, planDue } from './plan.ts';
+import { type Asked, carryOut, type Fired, type Plan } from './store/fire.ts';
+import { moveSchedule } from './store/schedules.ts';
+import { listDue, type Planned } from './store/tick.ts';
 
-const BATCH = 500;
+export type Parts = Pick<Deps, 'db' | 'notifier' | 'log'>;
 
-/** Fires what is due. Every coordinator does; the compare-and-swap in the store lets one of them. */
-export const tickLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | 'log'>, classes: Classes): LoopSpec => ({
+/** How many schedules one statement fires, and how many tasks it makes. */
+const BATCH = { schedules: 500, tasks: 5_000 };
+/** A tick that has more to do leaves it to the next one after so long, in milliseconds. */
+const TICK_MS = 20_000;
+/** How often a task that moves in the moment it is to be cancelled is looked for. */
+const CANCEL_TRIES = 3;
+
+/** Fires what is due. Every coordinator does; the compare-and-swap in the store lets one of them. Answers how many tasks it made. */
+export const tickLoop = (parts: Parts, classes: Classes): LoopSpec => ({
   name: 'schedules.tick',
   intervalMs: 250,
   async tick() {
-    let count = 0;
-    for (let full = true; full; ) {
-      const due = await store.listDue(db.loops, BATCH);
+    const until = performance.now() + TICK_MS;
+    let made = 0;
+    for (let moved = 1; moved > 0 && performance.now() < until; ) {
+      const due = await listDue(parts.db.loops, BATCH.schedules);
       if (due.length === 0) break;
-      const fired = await store.fireSchedules(db.loops, await Promise.all(due.map((it) => firingOf(it, classes))));
-      notifier.tell(
-        'ready',
-        fired.map((it) => it.class_id),
-      );
-      if (fired.length > 0) log.debug({ fired: fired.length }, 'schedules fired');
-      count += fired.length;
+      const fired = await fireDue(parts, classes, due);
       // A schedule may be due more than once. What another coordinator holds is its to fire.
-      full = fired.length > 0;
+      moved = fired.length;
+      made += fired.filter((it) => it.task_id !== null).length;
     }
-    return count;
+    if (made > 0) parts.log.debug({ made }, 'schedules fired');
+    return made;
   },
 });
 
-/** Due times that passed while nobody was there still fire, one by one, if it was not longer ago than this, in milliseconds. */
-const CATCH_UP_MS = 60_000;
-
-/** From where the next time is looked for: what is overdue by more than the catch-up is not made up for. */
-const followingFrom = ({ next_run_at, now }: store.DueSchedule) =>
-  new Date(Math.max(next_run_at.getTime(), now.getTime() - CATCH_UP_MS));
-
-async function firingOf(due: store.DueSchedule, classes: Classes): Promise<store.Firing> {
-  return {
-    schedule_id: due.schedule_id,
-    version: due.version,
-    scheduled_at: due.next_run_at,
-    following: nextRun(due.cron_expression, due.timezone, followingFrom(due)),
-    class_id: await classes.idOf({ owner: due.owner, capability: due.capability_required }),
-    execution_id: newId('exec'),
-    task_id: newId('task'),
-  };
+async function fireDue(parts: Parts, classes: Classes, due: readonly Planned[]): Promise<Fired[]> {
+  const limit = Math.max(1, Math.floor(BATCH.tasks / due.length));
+  const plannings: Planning[] = [];
+  for (const it of due) {
+    if (it.next_run_at === null) continue;
+    try {
+      plannings.push(planDue({ ...it, next_run_at: it.next_run_at }, limit));
+    } catch (error) {
+      // Its zone is not known here, or the like. It must not stand in the way of the others.
+      await giveUp(parts, it.schedule_id, error);
+    }
+  }
+  return carryOutAll(parts, classes, due, plannings);
 }
 
-/** Brings home how scheduled tasks ended. */
-export const outcomeLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
-  name: 'schedules.outcomes',
-  intervalMs: 1_000,
-  async tick() {
-    let seen = 0;
-    for (let read = 1; read > 0; seen += read) read = await store.applyOutcomes(db.loops);
-    return seen;
-  },
-});
+/** Carries out what was planned of schedules; where one of them is refused by the database, that one pauses and the others go on. */
+async function carryOutAll(
+  parts: Parts,
+  classes: Classes,
+  of: readonly Planned[],
+  plannings: readonly Planning[],
+): Promise<Fired[]> {
+  try {
+    return await carryOutPlans(parts, classes, of, plannings);
+  } catch (error) {
+    if (!isDataError(error)) throw error;
+    if (plannings.length === 1) return giveUp(parts, plannings[0]!.plan.schedule_id, error);
+    const fired: Fired[] = [];
+    for (const planning of plannings) fired.push(...(await carryOutAll(parts, classes, of, [planning])));
+    return fired;
+  }
+}
+
+async function giveUp({ db, log }: Parts, scheduleId: string, error: unknown): Promise<[]> {
+  log.error({ schedule_id: scheduleId, err: error }, 'a schedule could not fire, and is paused');
+  await moveSchedule(db.loops, {
+    scheduleId,
+    event: 'pause',
+    note: `it could not fire: ${(error as Error).message}`.slice(0, 1_000),
+  });
+  return [];
+}
+
+/** Carries out plans: cancels what they want cancelled, makes executions and tasks, and lets those tasks go that wait for nothing. */
+export async function carryOutPlans(
+  { db, notifier }: Parts,
+  classes: Classes,
+  of: readonly Planned[],
+  plannings: readonly Planning[],
+  by?: Asked,
+): Promise<Fired[]> {
+  const classOf = new Map<string, number>();
+  for (const {
+    schedule_id,
+    owner,
+    capability_required: capability,
+    labels_required,
+    labels_preferred,
+    slot_cost,
+  } of of)
+    classOf.set(schedule_id, await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost }));
+  for (const taskId of plannings.flatMap(({ cancel }) => cancel)) await cancelOther({ db, notifier }, taskId);
+  const plans: Plan[] = plannings.map(({ plan }) => ({ ...plan, class_id: classOf.get(plan.schedule_id)! }));
+  const fired = plans.length > 0 ? await carryOut(db.loops, plans, by) : [];
+  const made = fired.filter((it) => it.task_id !== null);
+  notifier.tell(
+    'ready',
+    made.filter((it) => it.waits === null).map((it) => it.class_id),
+  );
+  // What a task waits for may have ended meanwhile.
+  const bound = made.filter((it) => it.waits === 'task').map((it) => it.task_id!);
+  if (bound.length > 0) await settleDependencies(db.loops, { taskIds: bound });
+  if (made.some((it) => it.waits !== null)) await unblock({ db, notifier });
+  return fired;
+}
+
+async function cancelOther({ db, notifier }: Pick<Parts, 'db' | 'notifier'>, taskId: string): Promise<void> {
+  for (let tries = 1; tries <= CANCEL_TRIES; tries += 1) {
+    const runs = await cancelTask(db.loops, taskId, 'another of its schedule takes its place');
+    for (const run of runs ?? []) notifier.tell('cancelled', run);
+    if (runs) return;
+  }
+}

@@ -24,6 +24,12 @@ export interface Endpoint {
   audit?: string;
   /** An `Idempotency-Key` header makes the same request count once, for a day. */
   idempotent?: boolean;
+  /** The answer has a `version`, which is its ETag too; what changes the thing a path names heeds `If-Match`. */
+  versioned?: boolean;
+  /** Members of the body that may come as query parameters instead. */
+  flat?: readonly string[];
+  /** The body may be YAML, and so is the answer for who accepts that. */
+  yaml?: boolean;
   /** Answered first and never refused for being one too many: leases depend on it. */
   vital?: boolean;
   params?: z.ZodObject;
@@ -38,7 +44,7 @@ export interface Endpoint {
   /** The answer is JSON documents, one a line and as many as there are; `response` is the list of them. */
   lines?: boolean;
   response: z.ZodType;
-  /** Status of success; 200 unless said. */
+  /** Status of success; 200 unless said, and where a dry run changed nothing. */
   status?: 200 | 201;
   /** Problems beyond those any endpoint may answer. */
   problems?: readonly ProblemCode[];

@@ -9,6 +9,7 @@ import * as enrollment from './enrollment.ts';
 import * as ops from './ops.ts';
 import * as queue from './queue.ts';
 import * as runs from './runs.ts';
+import * as scheduleOperations from './schedule-operations.ts';
 import * as schedules from './schedules.ts';
 import * as tasks from './tasks.ts';
 import * as trust from './trust.ts';
@@ -25,9 +26,37 @@ const endpointsOf = (module: Record<string, unknown>): Record<string, Endpoint> 
 /** All endpoints by their operation id, static paths before those with parameters. */
 export const ENDPOINTS: Record<string, Endpoint> = Object.assign(
   {},
-  ...[access, audit, enrollment, agents, trust, schedules, tasks, batches, bulk, queue, runs, dispatch, ops].map(
-    (module) => endpointsOf(module),
-  ),
+  ...[
+    access,
+    audit,
+    enrollment,
+    agents,
+    trust,
+    schedules,
+    scheduleOperations,
+    tasks,
+    batches,
+    bulk,
+    queue,
+    runs,
+    dispatch,
+    ops,
+  ].map((module) => endpointsOf(module)),
 );
 
-export { access, agents, audit, batches, bulk, dispatch, enrollment, ops, queue, runs, schedules, tasks, trust };
+export {
+  access,
+  agents,
+  audit,
+  batches,
+  bulk,
+  dispatch,
+  enrollment,
+  ops,
+  queue,
+  runs,
+  scheduleOperations,
+  schedules,
+  tasks,
+  trust,
+};

@@ -1,19 +1,73 @@
 import { z } from 'zod';
 import { SCHEDULE, states, TASK } from '../lifecycle.ts';
 import { endpoint } from './endpoint.ts';
-import { id, json, nullableTimestamp, page, pageQuery, taskType, text, timestamp } from './fields.ts';
-import { taskSettings } from './tasks.ts';
+import {
+  capability,
+  dryRun,
+  id,
+  instant,
+  json,
+  nullableTimestamp,
+  page,
+  pageQuery,
+  taskType,
+  text,
+  timestamp,
+} from './fields.ts';
+import {
+  cron_expression,
+  dst,
+  exclusion,
+  misfire,
+  OVERLAPS,
+  ofOneRule,
+  scheduleBody,
+  scheduleName,
+  target,
+  when,
+} from './schedule-rule.ts';
 
-const cron_expression = z.string().min(1).max(256);
-const timezone = z.string().max(64);
+/** What may come as query parameters: who speaks to AINS sends these so, and `input_data` as the body. */
+const flatQuery = {
+  client_id: text(128).min(1).optional(),
+  task_type: taskType.optional(),
+  capability_required: capability.optional(),
+  cron_expression: cron_expression.optional(),
+  timezone: text(1_024).optional(),
+  priority: z.coerce.number().int().min(1).max(10).optional(),
+  timeout_seconds: z.coerce.number().int().min(1).max(604_800).optional(),
+  max_retries: z.coerce.number().int().min(0).max(100).optional(),
+  name: scheduleName.optional(),
+  description: text(1_000).optional(),
+};
+/** A dry run tells what would become of it, and changes nothing. */
+export const dryRunQuery = { dry_run: dryRun.describe('Change nothing, and tell what would be') };
 
 const schedule = z.object({
   schedule_id: id('sched'),
+  version: z.int().describe('Changes with whatever is said of it, not with what it does; its ETag'),
+  name: z.string().nullable(),
   status: z.enum(states(SCHEDULE)),
-  cron_expression: z.string(),
+  cron_expression: z.string().nullable(),
+  interval_seconds: z.int().nullable(),
+  at: nullableTimestamp,
+  phase_seconds: z.int(),
   timezone: z.string(),
-  next_run_at: nullableTimestamp,
+  dst,
+  exclude: z.array(exclusion),
+  starts_at: nullableTimestamp,
+  ends_at: nullableTimestamp,
+  max_runs: z.int().nullable(),
+  jitter_seconds: z.int(),
+  overlap: z.enum(OVERLAPS),
+  catch_up_seconds: z.int(),
+  misfire,
+  pause_on_failure: z.int().nullable(),
+  late_after_seconds: z.int().nullable(),
+  next_run_at: nullableTimestamp.describe('The due time that is next'),
+  fire_at: nullableTimestamp.describe('The same with its jitter'),
   last_run_at: nullableTimestamp,
+  target,
   task_type: z.string(),
   capability_required: z.string(),
   input_data: json,
@@ -21,6 +75,16 @@ const schedule = z.object({
   timeout_seconds: z.int(),
   max_retries: z.int(),
   retry_policy: z.string(),
+  retry_base_ms: z.int(),
+  retry_cap_ms: z.int(),
+  retry_jitter: z.boolean(),
+  non_retryable: z.array(z.string()),
+  task_timeout_seconds: z.int().nullable(),
+  labels_required: z.record(z.string(), z.string()),
+  labels_preferred: z.record(z.string(), z.string()),
+  slot_cost: z.int(),
+  concurrency_key: z.string().nullable(),
+  concurrency_limit: z.int(),
   owner: z.string(),
   client_id: z.string().nullable(),
   tags: z.array(z.string()),
@@ -29,49 +93,69 @@ const schedule = z.object({
   pause_note: z.string().nullable(),
   total_runs: z.int(),
   failed_runs: z.int(),
+  skipped: z.int(),
+  missed: z.int(),
+  consecutive_failures: z.int(),
   created_at: timestamp,
   updated_at: timestamp,
 });
 export type Schedule = z.output<typeof schedule>;
-const scheduleParams = z.object({ schedule_id: id('sched') });
+/** A schedule as it is, or as it would be: then with the next due times. */
+export const scheduleOrDryRun = schedule.extend({
+  next_runs: z.array(timestamp).optional().describe('The next ten due times, in a dry run'),
+});
+export const WHEN_PROBLEMS = [
+  'invalid-cron',
+  'invalid-timezone',
+  'schedule-never-fires',
+  'schedule-too-frequent',
+] as const;
+export const scheduleParams = z.object({ schedule_id: id('sched') });
 
 export const createSchedule = endpoint({
   method: 'POST',
   path: '/aitp/tasks/schedule',
   tag: 'Schedules',
-  summary: 'Submit a task again and again, by a cron expression',
+  summary: 'Submit a task again and again',
   principals: ['key'],
   scope: 'schedules:write',
   ownership: 'new',
   audit: 'schedule.create',
   status: 201,
-  body: z.strictObject({
-    ...taskSettings,
-    cron_expression,
-    timezone: timezone.default('UTC'),
-    description: text(1_000).optional(),
-  }),
-  response: schedule,
-  problems: ['invalid-cron', 'invalid-timezone', 'schedule-never-fires'],
+  versioned: true,
+  flat: Object.keys(flatQuery),
+  query: z.strictObject({ ...flatQuery, ...dryRunQuery }),
+  body: scheduleBody,
+  response: scheduleOrDryRun,
+  problems: [...WHEN_PROBLEMS, 'conflict'],
 });
 export const validateSchedule = endpoint({
   method: 'POST',
   path: '/aitp/tasks/schedule/validate',
   tag: 'Schedules',
-  summary: 'Check a cron expression and see when it would fire',
+  summary: 'Check a rule of when and see its next times',
   principals: ['key'],
   scope: 'schedules:read',
   ownership: 'none',
-  body: z.strictObject({ cron_expression: z.string().max(1_024), timezone: timezone.default('UTC') }),
+  flat: ['cron_expression', 'timezone'],
+  query: z.strictObject({ cron_expression: flatQuery.cron_expression, timezone: flatQuery.timezone }),
+  body: ofOneRule(z.strictObject(when)),
+  bodyOptional: true,
   response: z.union([
     z.object({
       valid: z.literal(true),
-      cron_expression: z.string(),
+      cron_expression: z.string().nullable(),
       timezone: z.string(),
       next_run_at: timestamp,
-      next_runs: z.array(timestamp),
+      next_runs: z.array(timestamp).describe('At most five'),
     }),
-    z.object({ valid: z.literal(false), cron_expression: z.string(), timezone: z.string(), message: z.string() }),
+    z.object({
+      valid: z.literal(false),
+      cron_expression: z.string().nullable(),
+      timezone: z.string(),
+      code: z.enum(WHEN_PROBLEMS),
+      message: z.string(),
+    }),
   ]),
 });
 export const listSchedules = endpoint({
@@ -87,6 +171,7 @@ export const listSchedules = endpoint({
     client_id: text(128).optional(),
     task_type: taskType.optional(),
     tag: text(64).optional(),
+    name: text(128).optional(),
     ...pageQuery,
   }),
   response: page(schedule),
@@ -99,6 +184,7 @@ export const getSchedule = endpoint({
   principals: ['key'],
   scope: 'schedules:read',
   ownership: 'path',
+  versioned: true,
   params: scheduleParams,
   response: schedule,
   problems: ['not-found'],
@@ -112,6 +198,7 @@ export const deleteSchedule = endpoint({
   scope: 'schedules:write',
   ownership: 'path',
   audit: 'schedule.delete',
+  versioned: true,
   params: scheduleParams,
   response: schedule,
   problems: ['not-found'],
@@ -125,6 +212,7 @@ export const pauseSchedule = endpoint({
   scope: 'schedules:write',
   ownership: 'path',
   audit: 'schedule.pause',
+  versioned: true,
   params: scheduleParams,
   body: z.strictObject({ note: text(1_000).optional() }).default({}),
   bodyOptional: true,
@@ -140,9 +228,29 @@ export const resumeSchedule = endpoint({
   scope: 'schedules:write',
   ownership: 'path',
   audit: 'schedule.resume',
+  versioned: true,
   params: scheduleParams,
   response: schedule,
   problems: ['not-found', 'conflict'],
+});
+/** What happened at a due time; or at `count` of them in a row that did not fire, from `scheduled_at` until `until`. */
+const EXECUTION = ['FIRED', 'SKIPPED', 'MISSED', 'TRIGGERED', 'BACKFILLED'] as const;
+export type ExecutionStatus = (typeof EXECUTION)[number];
+export const execution = z.object({
+  execution_id: id('exec'),
+  schedule_id: id('sched'),
+  status: z.enum(EXECUTION),
+  reason: z.string().nullable().describe('Why it did not fire'),
+  scheduled_at: timestamp,
+  until: nullableTimestamp,
+  count: z.int(),
+  fired_at: nullableTimestamp,
+  lateness_ms: z.int().nullable().describe('After its due time, jitter included'),
+  execution_number: z.int().nullable(),
+  task_id: id('task').nullable(),
+  task_status: z.enum(states(TASK)).nullable(),
+  result_data: json.nullable(),
+  error: json.nullable(),
 });
 export const listExecutions = endpoint({
   method: 'GET',
@@ -153,20 +261,12 @@ export const listExecutions = endpoint({
   scope: 'schedules:read',
   ownership: 'path',
   params: scheduleParams,
-  query: z.strictObject(pageQuery),
-  response: page(
-    z.object({
-      execution_id: id('exec'),
-      schedule_id: id('sched'),
-      status: z.enum(['FIRED', 'SKIPPED', 'MISSED', 'TRIGGERED', 'BACKFILLED']),
-      scheduled_at: timestamp,
-      fired_at: nullableTimestamp,
-      lateness_ms: z.int().nullable(),
-      task_id: id('task').nullable(),
-      task_status: z.enum(states(TASK)).nullable(),
-      result_data: json.nullable(),
-      error: json.nullable(),
-    }),
-  ),
+  query: z.strictObject({
+    status: z.enum(EXECUTION).optional(),
+    from: instant.optional().describe('Due then or later'),
+    to: instant.optional().describe('Due before'),
+    ...pageQuery,
+  }),
+  response: page(execution),
   problems: ['not-found'],
 });

@@ -31,10 +31,6 @@ export const taskSettings = {
   client_id: text(128).min(1).optional(),
   tags: tags.default([]),
   metadata: metadata.default({}),
-};
-
-/** More of the same, that a schedule does not have yet. */
-const moreSettings = {
   labels_required: labelsOfAgents.default({}).describe('What labels the agent must have'),
   labels_preferred: labelsOfAgents
     .default({})
@@ -50,6 +46,11 @@ const moreSettings = {
     .max(31_536_000)
     .optional()
     .describe('The longest the whole task may take from its run_at on, all tries and waits together'),
+  concurrency_key: text(256)
+    .min(1)
+    .optional()
+    .describe('Of the tasks of an owner that share one, only so many are under way at a time'),
+  concurrency_limit: z.int().min(1).max(100_000).default(1).describe('How many; what was said last holds'),
 };
 
 /** What is of one task alone. */
@@ -64,11 +65,6 @@ const ownSettings = {
     .enum(['reject', 'keep', 'replace'])
     .default('reject')
     .describe('Where there is one: refuse this one, keep that one and answer it, or cancel that one first'),
-  concurrency_key: text(256)
-    .min(1)
-    .optional()
-    .describe('Of the tasks of an owner that share one, only so many are under way at a time'),
-  concurrency_limit: z.int().min(1).max(100_000).default(1).describe('How many; what was said last holds'),
   depends_on: z.array(id('task')).max(100).optional().describe('It waits until all of these have ended'),
   on_dependency_failure: z
     .enum(['fail', 'skip', 'run'])
@@ -135,7 +131,7 @@ export const task = taskSummary.extend({
 export type Task = z.output<typeof task>;
 
 /** A task as somebody submits it. */
-export const newTask = z.strictObject({ ...taskSettings, ...moreSettings, ...ownSettings });
+export const newTask = z.strictObject({ ...taskSettings, ...ownSettings });
 
 const taskParams = z.object({ task_id: id('task') });
 

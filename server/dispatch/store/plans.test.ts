@@ -5,7 +5,7 @@ import { findAgentState, findCandidates } from '../../agents/store/read.ts';
 import { pruneEvents } from '../../events/store.ts';
 import { beatCoordinator } from '../../ops/store.ts';
 import type { Sql } from '../../platform/database.ts';
-import { applyOutcomes, ensureOutcomeReader } from '../../schedules/store/tick.ts';
+import { applyOutcomes, ensureOutcomeReader } from '../../schedules/store/outcomes.ts';
 import { admitGated } from '../../tasks/store/concurrency.ts';
 import { failDependents, settleDependencies, unblockTasks } from '../../tasks/store/dependencies.ts';
 import { findOnce, forgetExpiredOnce } from '../../tasks/store/keys.ts';

@@ -1,6 +1,7 @@
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS } from '@muster/shared/backoff';
 import { runEvent, taskEvent } from '../../events/record.ts';
 import { KEPT_HOURS } from '../../platform/idempotency.ts';
+import { insertedTasks, parts, queuedTasks, WAITING } from './placing.ts';
 import { RANK, runTimeout } from './times.ts';
 
 /** The columns of a new task, and the type each array is read as where that is not text. */
@@ -138,19 +139,10 @@ y as materialized (
 
 const INSERTED = (form: Form) => {
   const { id, indexes, needed } = batchParameters(form);
-  const special = form.plain
-    ? ''
-    : ', retry_base_ms, retry_cap_ms, retry_jitter, task_timeout_seconds, unique_key, concurrency_key, schedule_id, expires_at';
-  return `
-inserted as (
-  insert into tasks (task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, rank, timeout_seconds,
-    max_retries, retry_policy, tags, metadata, traceparent, run_at, created_at${special}
-    ${form.plain ? '' : ', non_retryable, depends_on, on_dependency_failure'}${form.batched ? ', batch_id, batch_index, has_dependents' : ''})
-  select task_id, class_id, owner, client_id, task_type, capability_required, input_data::json, priority, rank, timeout_seconds,
-    max_retries, retry_policy, tags::text[], metadata::jsonb, traceparent, run_at, now${special}
-    ${form.plain ? '' : `, non_retryable::text[], nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end`}
-    ${form.batched ? `, ${id}, (${indexes}::int[])[ord], task_id = any(${needed}::text[])` : ''} from y
-)`;
+  const more: [string, string] = form.batched
+    ? [', batch_id, batch_index, has_dependents', `, ${id}, (${indexes}::int[])[ord], task_id = any(${needed}::text[])`]
+    : ['', ''];
+  return insertedTasks({ plain: form.plain, more });
 };
 
 /** Those that are due: handed off, or to `ready`. */
@@ -175,39 +167,7 @@ slots as (
   update agents set slots_used = slots_used + g.n from (select agent_id, count(*) as n from handed group by 1) g
   where agents.agent_id = any(array(select agent_id from willing)) and agents.agent_id = g.agent_id
 ),
-queued as (
-  insert into ready (class_id, rank, task_id, replica, attempt, failures)
-  select class_id, rank, task_id, 0, 0, 0 from y where due and (agent_id is null or (ord in (select ord from handed)) is not true)
-)`;
-
-/** Those that wait: for their time, for room at their key, for others. And what watches over the time of any. */
-const WAITING = `
-later as (
-  insert into delayed (run_at, task_id, replica, class_id, rank, attempt, failures)
-  select run_at, task_id, 0, class_id, rank, 0, 0 from y where not due and not bound and concurrency_key is null
-),
-gate as (
-  insert into gated (owner, concurrency_key, rank, task_id, class_id, run_at)
-  select owner, concurrency_key, rank, task_id, class_id, run_at from y where concurrency_key is not null and not bound
-),
-edges as (
-  insert into dependencies (needs_task_id, task_id, created_at)
-  select needs, task_id, now from y cross join lateral (select distinct unnest(depends_on::text[]) as needs) d where bound
-  returning needs_task_id, task_id
-),
-waiting as (
-  insert into blocked (task_id, class_id, open, on_failure, created_at)
-  select y.task_id, y.class_id, e.open, y.on_dependency_failure, y.now from y
-  join (select task_id, count(*)::int as open from edges group by 1) e on e.task_id = y.task_id
-),
-needed as (
-  update tasks set has_dependents = true where task_id = any(array(select distinct needs_task_id from edges)) and not has_dependents
-),
-limited as (
-  insert into expiring (expires_at, task_id, started)
-  select expires_at, task_id, false from y where expires_at is not null
-  union all select run_at + make_interval(secs => task_timeout_seconds), task_id, true from y where task_timeout_seconds is not null
-)`;
+queued as (${queuedTasks('due and (agent_id is null or (ord in (select ord from handed)) is not true)')})`;
 
 /**
  * Inserts tasks. One that fits a parked poll is leased in this very statement, if the agent still has a slot, is open and
@@ -221,9 +181,9 @@ with ${[
   'clock as materialized (select muster_now() as now)',
   ...(form.batched ? [BATCH(form)] : []),
   form.plain ? ROWS_PLAIN(form) : ROWS(form),
-  INSERTED(form),
+  `inserted as (${INSERTED(form)})`,
   DUE(form),
-  ...(form.plain ? [] : [WAITING]),
+  ...(form.plain ? [] : [parts(WAITING)]),
   // Parts nobody reads are run from the last to the first: created is told before assigned.
   `assigned as (${runEvent('run.assigned', 'handed')})`,
   `created as (${taskEvent('task.created', 'y')})`,
