@@ -1,4 +1,5 @@
 import { createApiKey } from '@muster/shared/contract/access';
+import { createBatch } from '@muster/shared/contract/batches';
 import type { Endpoint } from '@muster/shared/contract/endpoint';
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import { createSchedule } from '@muster/shared/contract/schedules';
@@ -27,12 +28,18 @@ beforeAll(async () => {
   const { schedule_id } = await network.admin(createSchedule, {
     body: { task_type: 'work', input_data: null, cron_expression: '0 0 1 1 *' },
   });
+  const { batch_id } = await network.admin(createBatch, {
+    body: { tasks: [{ task_type: 'work', capability_required: 'nobody', input_data: null }] },
+  });
   const { api_key_id } = await network.admin(createApiKey, { body: { name: 'a key', scopes: ['tasks:read'] } });
+  // However long this takes, what the agent holds is not taken back meanwhile.
+  await coordinator.sql`update presence set lease_expires_at = lease_expires_at + interval '1 day'`;
   const [token] = await coordinator.sql<{ id: string }[]>`select enrollment_token_id as id from enrollment_tokens`;
   real = {
     agent_id: agent.agentId,
     task_id,
     run_id,
+    batch_id,
     schedule_id,
     enrollment_token_id: token!.id,
     api_key_id,
@@ -110,7 +117,8 @@ test('there are endpoints to test, and the values that are spoiled were good', (
   for (const [name, endpoint] of having('body')) {
     expect(endpoint.body!.safeParse(goodBodyOf(endpoint)).error, name).toBeUndefined();
     for (const { value, what, pointer } of badBodiesOf(endpoint)) {
-      if (!/NUL|surrogate/.test(what))
+      // What is in a task of a batch is looked at one by one, by its verb.
+      if (!/NUL|surrogate/.test(what) && !pointer.startsWith('#/tasks/0'))
         expect(endpoint.body!.safeParse(value).success, `${name} ${what} ${pointer}`).toBe(false);
     }
   }
@@ -139,7 +147,7 @@ refused('a body that is no JSON, too large or of another type is refused', havin
   for (const other of ['[]', 'null', '5', '"text"'])
     await expectRefused(endpoint, { body: other }, 'validation-failed', '#');
   if (!endpoint.bodyOptional) await expectRefused(endpoint, { body: '' }, 'validation-failed', '#');
-  const large = `{"surprise":"${'x'.repeat(2 * 1_048_576)}"}`;
+  const large = `{"surprise":"${'x'.repeat(endpoint.bodyBytes ?? 1_048_576)}"}`;
   await expectRefused(endpoint, { body: large }, 'payload-too-large');
   for (const type of [
     'text/plain',

@@ -123,6 +123,7 @@ describe('what is not there and what is not yours look the same', () => {
   const named = (path: string): string => {
     if (path.includes('{agent_id}')) return stage.agent.agentId;
     if (path.includes('{task_id}')) return stage.task_id;
+    if (path.includes('{batch_id}')) return stage.batch_id;
     if (path.includes('{run_id}')) return stage.run.run_id;
     if (path.includes('{schedule_id}')) return stage.schedule_id;
     if (path.includes('{api_key_id}')) return stage.owner.api_key_id;

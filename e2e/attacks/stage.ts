@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { createBatch } from '@muster/shared/contract/batches';
 import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
 import { createSchedule } from '@muster/shared/contract/schedules';
 import { SCOPES } from '@muster/shared/contract/scopes';
@@ -19,6 +20,7 @@ export interface Stage extends Network {
   agent: RawAgent;
   run: { run_id: string; fence: number };
   task_id: string;
+  batch_id: string;
   schedule_id: string;
   /** By which the owner's agents come in. */
   enrollment_token_id: string;
@@ -71,6 +73,9 @@ export async function setStage(options?: Parameters<typeof startCoordinator>[0])
   const work = { task_type: 'work', input_data: { private: 'canary-of-the-input' } };
   const { task_id } = await owner.key.call(createTask, { body: work });
   const run = await owner.agent.take();
+  const { batch_id } = await owner.key.call(createBatch, {
+    body: { tasks: [{ ...work, capability_required: 'nobody' }] },
+  });
   const { schedule_id } = await owner.key.call(createSchedule, { body: { ...work, cron_expression: '0 0 1 1 *' } });
   // However long the attacks take, what the agents hold is not taken back meanwhile.
   await coordinator.sql`update presence set lease_expires_at = lease_expires_at + interval '1 day'`;
@@ -81,6 +86,7 @@ export async function setStage(options?: Parameters<typeof startCoordinator>[0])
     agent: owner.agent,
     run,
     task_id,
+    batch_id,
     schedule_id,
     enrollment_token_id: owner.enrollment_token_id,
     enrollment_token: owner.enrollment_token,

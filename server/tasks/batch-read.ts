@@ -8,7 +8,7 @@ import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { errorText } from './read.ts';
 import * as store from './store/batches.ts';
 
-async function findBatch(ctx: Ctx, batchId: string): Promise<store.BatchRow> {
+export async function findBatch(ctx: Ctx, batchId: string): Promise<store.BatchRow> {
   const row = await store.findBatch(ctx.db.admin, batchId);
   if (!row) throw notFound('batch', batchId);
   return row;

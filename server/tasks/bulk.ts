@@ -6,6 +6,7 @@ import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import type { Fragment } from '../platform/database.ts';
 import { withDeadline } from '../platform/deadline.ts';
 import { pairIn } from '../platform/pair.ts';
+import { findBatch } from './batch-read.ts';
 import { type BulkFilter, chooseTasks, type Doing } from './store/bulk.ts';
 import { moveRanks } from './store/priority.ts';
 import * as reopen from './store/reopen.ts';
@@ -31,6 +32,12 @@ export function cancelTasks(ctx: Ctx, { query, body: { reason, ...body } }: Aske
     for (const run of stoppedRuns(rows)) ctx.notifier.tell('cancelled', run);
     return rows.map(({ task_id }) => task_id);
   });
+}
+
+/** The same for a batch, which must be there. */
+export async function cancelBatch(ctx: Ctx, { params, query, body }: InputOf<typeof contract.cancelBatch>) {
+  await findBatch(ctx, params.batch_id);
+  return cancelTasks(ctx, { query, body: { ...params, ...body } });
 }
 
 /** Queues ended tasks again, all that one by one could be. */

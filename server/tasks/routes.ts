@@ -5,7 +5,7 @@ import * as contract from '@muster/shared/contract/tasks';
 import { type Route, route } from '../platform/endpoint.ts';
 import { createBatch } from './batch.ts';
 import { getBatch, listBatchResults } from './batch-read.ts';
-import { cancelTasks, prioritiseTasks, retryTasks } from './bulk.ts';
+import { cancelBatch, cancelTasks, prioritiseTasks, retryTasks } from './bulk.ts';
 import { cancelTask } from './cancel.ts';
 import { createTask } from './create.ts';
 import { listDeadLetters, retryDeadLetters } from './dead-letters.ts';
@@ -24,7 +24,7 @@ export const taskRoutes = (submitter: Submitter): Route[] => [
   route(batches.createBatch, (ctx, input) => createBatch(ctx, submitter, input)),
   route(batches.getBatch, (ctx, { params }) => getBatch(ctx, params.batch_id)),
   route(batches.listBatchResults, listBatchResults),
-  route(bulk.cancelBatch, (ctx, { params, query, body }) => cancelTasks(ctx, { query, body: { ...params, ...body } })),
+  route(bulk.cancelBatch, cancelBatch),
   route(bulk.cancelTasks, cancelTasks),
   route(bulk.retryTasks, retryTasks),
   route(bulk.prioritiseTasks, prioritiseTasks),

@@ -9,6 +9,7 @@ import { cancelTask } from '../../tasks/cancel.ts';
 import { createLimits } from '../../tasks/limits.ts';
 import { setLimits } from '../../tasks/store/concurrency.ts';
 import { settleDependencies } from '../../tasks/store/dependencies.ts';
+import { putLimit } from '../../tasks/store/limits.ts';
 import { moveRank } from '../../tasks/store/priority.ts';
 import { expireTasks, promoteTasks, retryTask } from '../../tasks/store/transitions.ts';
 import { createSubmitter, type HandOff } from '../../tasks/submit.ts';
@@ -30,11 +31,18 @@ const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefined)) {
   const db = it.openMore({ hotConnections: 6, adminConnections: 6 });
   const deps = { db, notifier };
+  const limits = createLimits(db.admin);
+  const costly = new Set<number>();
   const classes = {
-    idOf: ({ owner, capability }: { owner: string; capability: string }) => it.classOf(capability, owner),
+    idOf: ({ owner, capability, slot_cost }: { owner: string; capability: string; slot_cost?: number }) =>
+      it.classOf(capability, owner, slot_cost),
     all: () => [],
-    find: (class_id: number) => ({ ...lane(class_id), labels_required: {}, labels_preferred: {} }),
-    costly: new Set<number>(),
+    find: (class_id: number) => ({
+      ...lane(class_id, costly.has(class_id) ? { slot_cost: 2 } : {}),
+      labels_required: {},
+      labels_preferred: {},
+    }),
+    costly,
     onNew() {},
     open: () => [],
     isPaused: () => false,
@@ -43,8 +51,10 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
   };
   return {
     db,
+    limits,
+    costly,
     submitter: createSubmitter(deps, classes, handOff),
-    claim: createClaimer(deps, classes, createLimits(db.admin)),
+    claim: createClaimer(deps, classes, limits),
     beat: createBeater(deps),
     note: createNoter(deps),
     reporter: createReporter(deps),
@@ -260,7 +270,14 @@ async function createWorld(it: Rows) {
       return { ...life, accept, decline() {} };
     });
   const both = [coordinator(it, handOff), coordinator(it, handOff)];
-  const classIds = [await it.classOf('echo'), await it.classOf('other')];
+  const large = await it.classOf('echo', 'admin', 2);
+  const classIds = [await it.classOf('echo'), await it.classOf('other'), large];
+  // Each has a statement of its own, and so has what one of the two knows to be limited.
+  const sets = [classIds.slice(0, 2), classIds.slice(0, 1), [classIds[0]!, large]];
+  const limit = { scope: 'owner', name: 'admin', max_running: 40, starts_per_second: 10_000, weight: null } as const;
+  await putLimit(it.sql, limit);
+  await both[0]!.limits.refresh();
+  for (const { costly } of both) costly.add(large);
   const task = await it.task({ max_retries: 2, retry_policy: 'fixed' });
   for (const [n, key] of KEYS.entries()) await setLimits(it.sql, 'admin', new Map([[key, n + 1]]));
 
@@ -290,6 +307,7 @@ async function createWorld(it: Rows) {
         const own = {
           ...submission(task),
           capability_required: n % 4 ? 'echo' : 'other',
+          slot_cost: n === 2 ? 2 : 1,
           run_at: n === 5 ? new Date(Date.now() + 200).toISOString() : null,
           concurrency_key: n % 2 ? pick(KEYS) : null,
           unique_key: Math.random() < 0.3 ? pick(KEYS) : null,
@@ -322,7 +340,7 @@ async function createWorld(it: Rows) {
     },
     async claim() {
       const life = pick(agents);
-      const standing = await pick(both).claim({ ...life, want: 3, classIds });
+      const standing = await pick(both).claim({ ...life, want: 3, classIds: pick(sets) });
       counts.claimed += standing!.runs.length;
       held.push(...standing!.runs.map(({ fence, task_id }) => ({ life, fence, task_id })));
     },
@@ -354,10 +372,11 @@ async function createWorld(it: Rows) {
         );
     },
     async retry() {
-      const retried = ids.length > 0 && retryTask(pick(both).db.admin, pick(ids));
       // Another open task has its unique key.
       const free = async (error: unknown) => (sqlState(error) === '23505' ? undefined : Promise.reject(error));
-      if (retried && (await retried.catch(free))) counts.retried += 1;
+      // Few of them have ended otherwise than well.
+      for (const id of ids.length > 0 ? Array.from({ length: 8 }, () => pick(ids)) : [])
+        if (await retryTask(pick(both).db.admin, id).catch(free)) counts.retried += 1;
       await promoteTasks(pick(both).db.hot, 100);
     },
     /** One agent's lease ends early; both coordinators reap. */
