@@ -4,8 +4,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { applyResults, type NewResult } from '../dispatch/store/results.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { insertTasks } from '../tasks/store/submit.ts';
+import { withOutcome } from './model.ts';
 import { getLeaderboard, getTrust, getTrustHistory } from './read.ts';
-import { withOutcome } from './replay.ts';
 import { confidence, type Evidence, trustScore } from './score.ts';
 
 const NOTHING: Evidence = { dependable: 0, undependable: 0 };

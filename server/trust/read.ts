@@ -5,7 +5,7 @@ import { runIdOf } from '@muster/shared/ids';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { type Effects, effectsOf } from './replay.ts';
-import { confidence, dependability, INTEGRITY_UNCHECKED, trustScore } from './score.ts';
+import { confidence, dependability, integrityShown, trustScore, UNCHECKED } from './score.ts';
 import * as store from './store.ts';
 
 const STANDING = 'NEWCOMER' as const;
@@ -26,7 +26,7 @@ export async function getTrust(ctx: Ctx, agentId: string) {
       ...row,
       trust_score: trustScore({ dependable, undependable }),
       dependability: dependability({ dependable, undependable }),
-      integrity: INTEGRITY_UNCHECKED,
+      integrity: integrityShown(UNCHECKED),
       confidence: confidence({ dependable, undependable }),
       standing: STANDING,
       last_evidence_at: updated_at.toISOString(),

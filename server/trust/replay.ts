@@ -1,5 +1,6 @@
 import type { Sql } from '../platform/database.ts';
-import { DECAY } from './fold.ts';
+import { withOutcome } from './model.ts';
+import { DEFAULTS } from './parameters.ts';
 import { type Evidence, trustScore } from './score.ts';
 import * as store from './store.ts';
 
@@ -20,11 +21,7 @@ interface Outcome {
 
 const NOTHING: Evidence = { dependable: 0, undependable: 0 };
 
-/** One outcome more: what was known fades a little, and the outcome counts for or against. */
-export const withOutcome = ({ dependable, undependable }: Evidence, completed: boolean): Evidence => ({
-  dependable: dependable * DECAY + (completed ? 1 : 0),
-  undependable: undependable * DECAY + (completed ? 0 : 1),
-});
+const DECAY = DEFAULTS.dependability_decay;
 
 const withoutOutcome = ({ dependable, undependable }: Evidence, completed: boolean): Evidence => ({
   dependable: Math.max(0, dependable - (completed ? 1 : 0)) / DECAY,

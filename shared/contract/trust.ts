@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { RUN, states } from '../lifecycle.ts';
+import { RUN, STANDING, states } from '../lifecycle.ts';
 import { endpoint } from './endpoint.ts';
 import { capability, id, nullableTimestamp, page, pageQuery, timestamp } from './fields.ts';
 
@@ -9,7 +9,7 @@ const score = {
   dependability: z.number().describe('How likely it finishes what it takes'),
   integrity: z.number().describe('How likely what it returns is right, as far as others could check'),
   confidence: z.number().describe('0..1: how much evidence there is'),
-  standing: z.enum(['NEWCOMER', 'TRUSTED', 'PROBATION', 'QUARANTINED', 'BANNED']),
+  standing: z.enum(states(STANDING)),
 };
 
 export const getTrust = endpoint({
