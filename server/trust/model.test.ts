@@ -2,6 +2,7 @@ import { STANDING, type Standing } from '@muster/shared/lifecycle';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  adjustment,
   checked,
   finished,
   idle,
@@ -11,6 +12,7 @@ import {
   returned,
   type Trust,
   type Verdict,
+  withPiece,
 } from './model.ts';
 import { DEFAULTS } from './parameters.ts';
 import { confidence, dependability, integrityAtLeast, levelOf, trustScore } from './score.ts';
@@ -173,6 +175,18 @@ describe('whatever happened before', () => {
           expect(score(good)).toBeGreaterThanOrEqual(score(now) - 1e-12);
         for (const bad of [finished(now, false, at), checked(now, WRONG, at), checked(now, COLLUDED, at)])
           expect(score(bad)).toBeLessThanOrEqual(score(now) + 1e-12);
+      }),
+    );
+  });
+
+  test('an adjustment moves the score by what was said, as far as 0.01 and 0.99', () => {
+    fc.assert(
+      fc.property(events, fc.double({ min: -1, max: 1, noNaN: true }), (history, delta) => {
+        const trust = lived(history);
+        const before = trustScore(trust, trust);
+        const after = trustScore(withPiece(trust, adjustment(trust, trust, delta)), trust);
+        const whole = trustScore({ dependable: 1e15, undependable: 0 }, trust);
+        expect(after).toBeCloseTo(Math.min(0.99 * whole, Math.max(0.01 * whole, before + delta)), 9);
       }),
     );
   });

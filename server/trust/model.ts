@@ -1,6 +1,6 @@
 import type { Standing } from '@muster/shared/lifecycle';
 import { DEFAULTS, type Parameters } from './parameters.ts';
-import { type Checked, type Evidence, integrityBelow } from './score.ts';
+import { type Checked, dependability, type Evidence, integrityBelow, integrityShown, trustScore } from './score.ts';
 
 /**
  * All that is known of an agent's work in one capability. Counts are as they stood at their moment, `finished_at` for dependability
@@ -35,15 +35,34 @@ export const newcomer = (at: number): Trust => ({
   quarantined_until: null,
 });
 
-/** One outcome more: what was known decays, and the outcome counts for or against (Josang & Ismail 2002, forgetting). */
-export const withOutcome = (
+/** What one outcome is worth. */
+export const outcome = (completed: boolean): Evidence => ({
+  dependable: completed ? 1 : 0,
+  undependable: completed ? 0 : 1,
+});
+
+/** One piece of evidence more: what was known decays, and the piece counts for or against (Josang & Ismail 2002, forgetting). */
+export const withPiece = (
   { dependable, undependable }: Evidence,
-  completed: boolean,
+  piece: Evidence,
   { dependability_decay: decay }: Parameters = DEFAULTS,
 ): Evidence => ({
-  dependable: dependable * decay + (completed ? 1 : 0),
-  undependable: undependable * decay + (completed ? 0 : 1),
+  dependable: dependable * decay + piece.dependable,
+  undependable: undependable * decay + piece.undependable,
 });
+
+/** What an adjusted score may come to: nobody's word makes it certain. */
+const [LEAST, MOST] = [0.01, 0.99];
+
+/** The piece of evidence that moves a score by `delta`, within bounds: so much for or against as gives the wanted mean of Beta(1 + d, 1 + u). */
+export function adjustment(evidence: Evidence, checked: Checked, delta: number, p: Parameters = DEFAULTS): Evidence {
+  const wanted = Math.min(MOST, Math.max(LEAST, (trustScore(evidence, checked) + delta) / integrityShown(checked)));
+  const decayed = withPiece(evidence, { dependable: 0, undependable: 0 }, p);
+  const { dependable: d, undependable: u } = decayed;
+  return dependability(decayed) < wanted
+    ? { dependable: (wanted * (2 + d + u) - 1 - d) / (1 - wanted), undependable: 0 }
+    : { dependable: 0, undependable: Math.max(0, (1 + d) / wanted - 2 - d - u) };
+}
 
 /** What is left of a count after `ms` without evidence: half of it after each half-life. */
 export const idle = (ms: number, { half_life_ms }: Parameters = DEFAULTS): number =>
@@ -53,7 +72,7 @@ export const idle = (ms: number, { half_life_ms }: Parameters = DEFAULTS): numbe
 export function finished(trust: Trust, completed: boolean, at: number, p: Parameters = DEFAULTS): Trust {
   const left = idle(at - trust.finished_at, p);
   const evidence = { dependable: trust.dependable * left, undependable: trust.undependable * left };
-  return { ...trust, ...withOutcome(evidence, completed, p), finished_at: Math.max(at, trust.finished_at) };
+  return { ...trust, ...withPiece(evidence, outcome(completed), p), finished_at: Math.max(at, trust.finished_at) };
 }
 
 /**
