@@ -1,7 +1,9 @@
 import { createApiKey } from '@muster/shared/contract/access';
+import { createBatch } from '@muster/shared/contract/batches';
 import type { Endpoint } from '@muster/shared/contract/endpoint';
 import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
 import { ENDPOINTS } from '@muster/shared/contract/index';
+import { putLimit } from '@muster/shared/contract/queue';
 import { createSchedule } from '@muster/shared/contract/schedules';
 import { SCOPES, type Scope } from '@muster/shared/contract/scopes';
 import { createTask } from '@muster/shared/contract/tasks';
@@ -59,10 +61,19 @@ beforeAll(async () => {
 });
 afterAll(() => coordinator.stop());
 
+/** The owner of a limit that there is. */
+async function limited(): Promise<string> {
+  const params = { scope: 'owner', name: 'acme' } as const;
+  await networkAt(coordinator.url, coordinator.adminKey).admin(putLimit, { params, body: { weight: 2 } });
+  return params.name;
+}
+
 /** One thing of acme's for a path to name; a new one where it may not survive. */
 async function nameOf(parameter: string, lasting: boolean): Promise<string> {
   if (parameter === 'run_id') return run_id;
   if (parameter === 'capability') return CAPABILITY;
+  if (parameter === 'scope') return 'owner';
+  if (parameter === 'name') return limited();
   if (parameter === 'agent_id' && lasting) return agent.agentId;
   const work = { task_type: 'work', capability_required: 'nobody', input_data: null };
   switch (parameter) {
@@ -72,6 +83,8 @@ async function nameOf(parameter: string, lasting: boolean): Promise<string> {
     }
     case 'task_id':
       return (await owner.call(createTask, { body: work })).task_id;
+    case 'batch_id':
+      return (await owner.call(createBatch, { body: { tasks: [work] } })).batch_id;
     case 'schedule_id':
       return (await owner.call(createSchedule, { body: { ...work, cron_expression: '0 0 1 1 *' } })).schedule_id;
     case 'enrollment_token_id':

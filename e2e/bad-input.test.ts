@@ -37,6 +37,8 @@ beforeAll(async () => {
     enrollment_token_id: token!.id,
     api_key_id,
     capability: 'work',
+    scope: 'owner',
+    name: 'acme',
   };
 });
 afterAll(() => coordinator.stop());

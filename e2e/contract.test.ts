@@ -3,6 +3,8 @@ import {
   access,
   agents,
   audit,
+  batches,
+  bulk,
   dispatch,
   ENDPOINTS,
   enrollment,
@@ -94,10 +96,32 @@ test('every endpoint answers success exactly as its contract says, empty and ful
     await readEverything(admin, { agent_id, task_id: failing.task_id });
     await admin(queue.resumeCapability, { params: { capability } });
   }
+  for (const [scope, name, body] of [
+    ['global', '*', { max_running: 100_000 }],
+    ['owner', 'admin', { max_running: 1_000, weight: 3 }],
+    ['capability', 'work', { starts_per_second: 0.5, max_running: 5 }],
+  ] as const) {
+    await admin(queue.putLimit, { params: { scope, name }, body });
+    await readEverything(admin, { agent_id, task_id: failing.task_id });
+    await admin(queue.deleteLimit, { params: { scope, name } });
+  }
   expect(await admin(queue.retryDeadLetters, { body: { error_code: 'other' } })).toEqual({ matched: 0, retried: 0 });
   await admin(tasks.retryTask, { params: { task_id: failing.task_id } });
   await admin(queue.prioritiseTask, { params: { task_id: failing.task_id }, body: { priority: 9 } });
   await admin(tasks.cancelTask, { params: { task_id: failing.task_id }, body: { reason: 'enough' } });
+  const { batch_id } = await admin(batches.createBatch, {
+    body: { tasks: [body, { ...body, priority: 0 }], atomic: false },
+  });
+  await readEverything(admin, { batch_id });
+  const chosen = { batch_id, from: '2020-01-01T00:00:00Z', metadata: 'why=no' };
+  for (const dry_run of ['true', 'false']) {
+    await admin(bulk.prioritiseTasks, { body: { batch_id, priority: 9 }, query: { dry_run } });
+    await admin(bulk.cancelBatch, { params: { batch_id }, query: { dry_run } });
+    await admin(bulk.retryTasks, { body: { batch_id }, query: { dry_run } });
+    expect(await admin(bulk.cancelTasks, { body: chosen, query: { dry_run } })).toMatchObject({ matched: 0 });
+  }
+  await readEverything(admin, { batch_id });
+  await admin(bulk.cancelBatch, { params: { batch_id } });
   await admin(runs.deleteRun, { params: { run_id: failed.run_id } });
   await admin(runs.cleanupRuns, { body: { older_than_days: 1, dry_run: true } });
   await admin(tasks.createTask, { body: { ...body, run_at: '2099-01-01T00:00:00Z' } });
@@ -151,7 +175,10 @@ test('every endpoint answers success exactly as its contract says, empty and ful
 async function readEverything(
   admin: RawAgent['call'],
   ids: Partial<
-    Record<'agent_id' | 'task_id' | 'run_id' | 'schedule_id' | 'enrollment_token_id' | 'api_key_id', string>
+    Record<
+      'agent_id' | 'batch_id' | 'task_id' | 'run_id' | 'schedule_id' | 'enrollment_token_id' | 'api_key_id',
+      string
+    >
   >,
 ): Promise<void> {
   for (const endpoint of [ops.livez, ops.readyz, ops.jwks, ops.openapi]) await admin(endpoint, {});
@@ -167,12 +194,13 @@ async function readEverything(
     runs.exportRuns,
     queue.getQueueStats,
     queue.listQueueCapabilities,
+    queue.listLimits,
     queue.listDeadLetters,
     schedules.listSchedules,
     trust.getLeaderboard,
   ])
     await admin(endpoint, {});
-  const { agent_id, task_id, run_id, schedule_id, enrollment_token_id, api_key_id } = ids;
+  const { agent_id, batch_id, task_id, run_id, schedule_id, enrollment_token_id, api_key_id } = ids;
   if (api_key_id) await admin(access.getApiKey, { params: { api_key_id } });
   if (agent_id) {
     for (const endpoint of [
@@ -184,6 +212,9 @@ async function readEverything(
     ])
       await admin(endpoint, { params: { agent_id } });
   }
+  if (batch_id)
+    for (const endpoint of [batches.getBatch, batches.listBatchResults])
+      await admin(endpoint, { params: { batch_id } });
   if (run_id) await admin(runs.getRun, { params: { run_id } });
   if (task_id)
     for (const endpoint of [tasks.getTask, queue.explainTask]) await admin(endpoint, { params: { task_id } });

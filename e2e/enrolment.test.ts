@@ -7,10 +7,11 @@ import {
   revokeEnrollmentToken,
 } from '@muster/shared/contract/enrollment';
 import { newId } from '@muster/shared/ids';
+import { newKey } from '@muster/testing/jwt';
 import { expect, test } from 'vitest';
 import { makeKey } from './fixtures/keys.ts';
 import { startNetwork } from './fixtures/network.ts';
-import { newKey, RawAgent, thumbprintOf } from './fixtures/raw-agent.ts';
+import { RawAgent, thumbprintOf } from './fixtures/raw-agent.ts';
 
 const INVALID = { code: 'enrollment-token-invalid', status: 401 };
 

@@ -1,9 +1,10 @@
 import * as agents from '@muster/shared/contract/agents';
 import { newId } from '@muster/shared/ids';
 import { eventually } from '@muster/testing';
+import { newKey, publicJwk } from '@muster/testing/jwt';
 import { expect, test } from 'vitest';
 import { startNetwork, type TestNetwork } from './fixtures/network.ts';
-import { newKey, publicJwk, type RawAgent, thumbprintOf } from './fixtures/raw-agent.ts';
+import { type RawAgent, thumbprintOf } from './fixtures/raw-agent.ts';
 
 const INVALID = { code: 'invalid-token', status: 401 };
 

@@ -1,9 +1,10 @@
 import * as agents from '@muster/shared/contract/agents';
 import { newId } from '@muster/shared/ids';
 import { startCoordinator, type TestCoordinator } from '@muster/testing';
+import { newKey, publicJwk, signed } from '@muster/testing/jwt';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { networkAt, startNetwork, type TestNetwork } from './fixtures/network.ts';
-import { newKey, publicJwk, RawAgent, sha256, signed } from './fixtures/raw-agent.ts';
+import { RawAgent, sha256 } from './fixtures/raw-agent.ts';
 
 type Request = { method: string; url: string; token: string };
 type Over = Parameters<RawAgent['proofOf']>[1];

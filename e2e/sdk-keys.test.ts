@@ -2,11 +2,11 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { listAgents } from '@muster/shared/contract/agents';
 import { newId } from '@muster/shared/ids';
-import { eventually } from '@muster/testing';
-import { expect, test } from 'vitest';
-import { startLossyProxy } from './fixtures/lossy-proxy.ts';
+import { eventually, startHttpProxy } from '@muster/testing';
+import { newKey } from '@muster/testing/jwt';
+import { expect, onTestFinished, test } from 'vitest';
 import { type Network, scratch, startNetwork, startSdkAgent } from './fixtures/network.ts';
-import { newKey, RawAgent } from './fixtures/raw-agent.ts';
+import { RawAgent } from './fixtures/raw-agent.ts';
 
 const REQUIRED = { env: { MUSTER_REQUIRE_DPOP: 'true' } };
 const PROVING = { proof_of_possession: true };
@@ -80,12 +80,15 @@ test('an agent whose key has changed is the same agent when it starts again', as
 
 test('a change of the key whose answer is lost comes about all the same', async () => {
   const network = await startNetwork();
-  const proxy = await startLossyProxy(network.url, { path: /rotate-key/, nth: 1 });
+  const proxy = await startHttpProxy(network.url);
+  onTestFinished(() => proxy.stop());
+  const isRotation = ({ path }: { path: string }) => path.endsWith('/rotate-key');
+  proxy.judge((exchange) => (isRotation(exchange) ? 'lose' : 'pass'));
   const key_dir = scratch('keys');
   const agent = await startSdkAgent({ ...network, url: proxy.url }, { key_dir, handlers: { echo } });
   const before = read(fileIn(key_dir));
   await agent.rotateKey();
-  expect(proxy.lost).toBe(1);
+  expect(proxy.exchanges.filter(isRotation)).toHaveLength(1);
   expect(read(fileIn(key_dir))).not.toBe(before);
   await allDone(network, await submitMany(network, 3, 'echo'));
 });

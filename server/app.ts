@@ -24,6 +24,7 @@ import { ownerOfRun } from './runs/store/read.ts';
 import { scheduleRoutes } from './schedules/routes.ts';
 import { ownerOfSchedule } from './schedules/store/schedules.ts';
 import { taskRoutes } from './tasks/routes.ts';
+import { ownerOfBatch } from './tasks/store/batches.ts';
 import { ownerOfTask } from './tasks/store/read.ts';
 import type { Submitter } from './tasks/submit.ts';
 import { trustRoutes } from './trust/routes.ts';
@@ -65,6 +66,7 @@ export function createApp({ edge, heads, dispatch, submitter, draining }: AppPar
 export const ownersIn = (sql: Sql): Owners => ({
   agent_id: { thing: 'agent', ownerOf: (id) => ownerOfAgent(sql, id) },
   api_key_id: { thing: 'API key', ownerOf: (id) => ownerOfApiKey(sql, id) },
+  batch_id: { thing: 'batch', ownerOf: (id) => ownerOfBatch(sql, id) },
   enrollment_token_id: { thing: 'enrolment token', ownerOf: (id) => ownerOfEnrollmentToken(sql, id) },
   run_id: { thing: 'run', ownerOf: (id) => ownerOfRun(sql, fenceOf(id)) },
   schedule_id: { thing: 'schedule', ownerOf: (id) => ownerOfSchedule(sql, id) },

@@ -26,6 +26,7 @@ import { createRateLimit } from './platform/rate-limit.ts';
 import { securityHeaders } from './platform/security-headers.ts';
 import { ensureOutcomeReader } from './schedules/store/tick.ts';
 import { createClasses } from './tasks/classes.ts';
+import { createLimits } from './tasks/limits.ts';
 import { createSubmitter } from './tasks/submit.ts';
 
 /** A running coordinator. */
@@ -86,11 +87,12 @@ async function open(
   const admin = loadAdminKey(config);
   const keys = await openSigningKeys(db.admin, config, clock);
   const classes = createClasses(db.admin);
-  await Promise.all([classes.refresh(), ensureOutcomeReader(db.admin)]);
+  const limits = createLimits(db.admin);
+  await Promise.all([classes.refresh(), limits.refresh(), ensureOutcomeReader(db.admin)]);
   let url = '';
   const proofs = createProofs(deps, () => url);
-  const dispatch = createDispatch(deps, classes, keys, proofs);
-  const submitter = createSubmitter(deps, classes, (classIds) => dispatch.parking.handOff(classIds));
+  const dispatch = createDispatch(deps, { classes, limits }, keys, proofs);
+  const submitter = createSubmitter(deps, classes, dispatch.handOff);
 
   let draining = false;
   const apiKeys = createApiKeyAuth(deps);

@@ -5,14 +5,14 @@ import type { Revocations } from './agents/revocations.ts';
 import type { Heads } from './audit/heads.ts';
 import { pruneAuditLoop, sealLoop } from './audit/loops.ts';
 import type { Dispatch } from './dispatch/dispatch.ts';
-import { reapLoop, sweepLoop } from './dispatch/loops.ts';
+import { reapLoop, roomLoop, sweepLoop } from './dispatch/loops.ts';
 import { pruneLoop } from './events/loops.ts';
-import { clusterLoop } from './ops/loops.ts';
+import { clusterLoop, houseLoop } from './ops/loops.ts';
 import type { Deps } from './platform/ctx.ts';
 import { createLoop, type Loop } from './platform/loop.ts';
 import { retainLoop } from './runs/loops.ts';
 import { outcomeLoop, tickLoop } from './schedules/tick.ts';
-import { expireLoop, forgetOnceLoop, promoteLoop, unblockLoop } from './tasks/loops.ts';
+import { expireLoop, forgetOnceLoop, holdLoop, promoteLoop, unblockLoop } from './tasks/loops.ts';
 
 /** What loops look after besides rows. */
 export interface LoopParts {
@@ -27,6 +27,7 @@ export interface LoopParts {
 export const createLoops = (deps: Deps, { dispatch, apiKeys, revocations, heads, url }: LoopParts): Loop[] =>
   [
     clusterLoop(deps, url),
+    houseLoop(deps),
     pruneLoop(deps),
     sealLoop(deps, dispatch.keys.seal, heads),
     pruneAuditLoop(deps),
@@ -39,9 +40,11 @@ export const createLoops = (deps: Deps, { dispatch, apiKeys, revocations, heads,
     expireLoop(deps),
     unblockLoop(deps),
     forgetOnceLoop(deps),
+    holdLoop(deps),
     reapLoop(deps),
     tickLoop(deps, dispatch.classes),
     outcomeLoop(deps),
     retainLoop(deps),
     sweepLoop(deps, dispatch),
+    roomLoop(deps, dispatch),
   ].map((spec) => createLoop(spec, deps.log));

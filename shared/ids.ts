@@ -1,7 +1,18 @@
 import { V7Generator } from 'uuidv7';
 
 /** What an id may name; the prefix of its TypeID. */
-export type IdPrefix = 'agent' | 'boot' | 'coord' | 'enroll' | 'exec' | 'key' | 'req' | 'run' | 'sched' | 'task';
+export type IdPrefix =
+  | 'agent'
+  | 'batch'
+  | 'boot'
+  | 'coord'
+  | 'enroll'
+  | 'exec'
+  | 'key'
+  | 'req'
+  | 'run'
+  | 'sched'
+  | 'task';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 
@@ -25,12 +36,6 @@ function base32(bytes: Uint8Array): string {
   return text;
 }
 
-function base32OfInteger(value: bigint, length: number): string {
-  let text = '';
-  for (let rest = value, n = 0; n < length; n += 1, rest >>= 5n) text = ALPHABET[Number(rest & 31n)] + text;
-  return text;
-}
-
 const pool = new Uint32Array(1_024);
 let used = pool.length;
 
@@ -50,7 +55,15 @@ const generator = new V7Generator({ nextUint32 });
 export const newId = (prefix: IdPrefix): string => `${prefix}_${base32(generator.generate().bytes)}`;
 
 /** The id of a run: its fence in thirteen base32 digits. The fence is the key, this is how it is written. */
-export const runIdOf = (fence: number | bigint | string): string => `run_${base32OfInteger(BigInt(fence), 13)}`;
+export function runIdOf(fence: number | bigint | string): string {
+  let text = '';
+  let rest = Number(fence);
+  for (let n = 0; n < 6; n += 1) {
+    text = PAIRS[rest % 1_024] + text;
+    rest = Math.floor(rest / 1_024);
+  }
+  return `run_${ALPHABET[rest]}${text}`;
+}
 
 /** The fence a run id stands for. Expects an id that passed the contract's pattern. */
 export function fenceOf(runId: string): number {

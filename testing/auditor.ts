@@ -5,9 +5,9 @@ const DELETED = `exists (select from events where kind = 'run.deleted')`;
 
 /** What must hold between the rows of the network whenever nothing is under way: name -> the rows that contradict it. */
 const INVARIANTS: Record<string, string> = {
-  'slots_used counts the leases of the agent': `
-    select a.agent_id, a.slots_used, count(l.fence) as leases from agents a left join leases l using (agent_id)
-    group by a.agent_id having a.slots_used <> count(l.fence)`,
+  'slots_used counts the slots its leases take': `
+    select a.agent_id, a.slots_used, coalesce(sum(l.slot_cost), 0) as taken from agents a left join leases l using (agent_id)
+    group by a.agent_id having a.slots_used <> coalesce(sum(l.slot_cost), 0)`,
   'a lease has an agent and a task': `
     select l.fence, l.agent_id, l.task_id from leases l left join agents a using (agent_id) left join tasks t using (task_id)
     where a.agent_id is null or t.task_id is null`,

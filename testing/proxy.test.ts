@@ -79,4 +79,46 @@ describe('a proxy', () => {
     await proxy.restore();
     expect(await eventually(() => ask())).toBe('answer to /');
   });
+
+  test('half open: the target is gone and the caller is not told, until it is restored', async () => {
+    await ask();
+    proxy.halfOpen();
+    const held = ask('/held').catch((error: Error) => error);
+    expect(await Promise.race([held, new Promise((resolve) => setTimeout(resolve, 150, 'silence'))])).toBe('silence');
+    expect(requests).toBe(1);
+    await proxy.restore();
+    expect(await held).toBeInstanceOf(TypeError);
+    expect(await ask()).toBe('answer to /');
+  });
+
+  test('throttles to so many bytes a second', async () => {
+    proxy.throttle(1_000_000);
+    const started = performance.now();
+    await ask('/', { method: 'POST', body: 'x'.repeat(300_000) });
+    expect(performance.now() - started).toBeGreaterThanOrEqual(250);
+  });
+
+  test('jitter keeps bytes in order', async () => {
+    proxy.delay(0, 30);
+    expect(await Promise.all(['/a', '/b', '/c'].map((path) => ask(path)))).toEqual(
+      ['/a', '/b', '/c'].map((path) => `answer to ${path}`),
+    );
+    const body = 'x'.repeat(1_000_000);
+    expect(await ask('/long', { method: 'POST', body })).toBe('answer to /long');
+  });
+
+  test('cuts an answer short', async () => {
+    proxy.truncate(20);
+    await expect(ask()).rejects.toThrow();
+    expect(requests).toBe(1);
+    expect(await ask()).toBe('answer to /');
+  });
+
+  test('says a request twice, and answers it once', async () => {
+    proxy.duplicate();
+    expect(await ask('/twice', { method: 'POST', body: 'once' })).toBe('answer to /twice');
+    await eventually(() => requests === 2);
+    expect(await ask('/once')).toBe('answer to /once');
+    expect(requests).toBe(3);
+  });
 });

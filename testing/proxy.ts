@@ -1,5 +1,5 @@
 import { type AddressInfo, createConnection, createServer, type Socket } from 'node:net';
-import { setTimeout as pause } from 'node:timers/promises';
+import { carry, type Faults, noFaults, type Pair } from './proxy-faults.ts';
 
 /** A piece of network between two processes, which can be made as bad as networks are. */
 export interface TestProxy {
@@ -12,10 +12,18 @@ export interface TestProxy {
   refuse(): Promise<void>;
   /** Keeps every connection open, old or new, and lets no byte pass. */
   blackhole(): void;
-  /** Holds every byte for so long, each way. */
-  delay(ms: number): void;
+  /** As when the target loses power: its ends of the connections are gone, the callers' ends are not told. New ones are accepted, and that is all. */
+  halfOpen(): void;
+  /** Holds every byte for so long, each way, and up to `jitterMs` longer; bytes stay in order. */
+  delay(ms: number, jitterMs?: number): void;
+  /** Lets so many bytes pass a second, each way and connection. */
+  throttle(bytesPerSecond: number): void;
   /** Lets the next `count` requests through and resets their connections in place of the answer. */
   dropReplies(count?: number): void;
+  /** Lets the first `bytes` of the next `count` answers pass and ends their connections. */
+  truncate(bytes: number, count?: number): void;
+  /** Sends the next `count` requests a second time when they are answered, over a connection of their own; that answer is told to nobody. */
+  duplicate(count?: number): void;
   /** Ends all faults. Bytes held back arrive now, as TCP would send them again. */
   restore(): Promise<void>;
   stop(): Promise<void>;
@@ -24,54 +32,72 @@ export interface TestProxy {
 
 const DEFAULT_PORTS: Record<string, number> = { 'http:': 80, 'https:': 443, 'postgres:': 5432, 'postgresql:': 5432 };
 
-/** What the network does to bytes just now; the connections look at it for each piece they carry. */
-interface Faults {
-  delayMs: number;
-  /** Answers still to be dropped. */
-  drops: number;
-  /** Settled when bytes may pass. */
-  open: Promise<void>;
-  unblock(): void;
+export interface ProxyOptions {
+  /** What chance decides; `Math.random` unless said. */
+  random?: () => number;
 }
 
-const noFaults = (): Faults => ({ delayMs: 0, drops: 0, open: Promise.resolve(), unblock: () => {} });
-
 /** Starts a TCP proxy on a free port of the loopback, in front of the server a URL names. */
-export async function startProxy(targetUrl: string): Promise<TestProxy> {
+export async function startProxy(targetUrl: string, { random = Math.random }: ProxyOptions = {}): Promise<TestProxy> {
   const url = new URL(targetUrl);
   const target = { host: url.hostname, port: Number(url.port) || DEFAULT_PORTS[url.protocol]! };
-  const faults = noFaults();
-  const sockets = new Set<Socket>();
+  const dial = () => createConnection({ ...target, noDelay: true, allowHalfOpen: true });
+  const faults = noFaults(random);
+  const pairs = new Set<Pair>();
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (near) => {
-    const far = createConnection({ ...target, noDelay: true, allowHalfOpen: true });
-    for (const socket of [near, far]) sockets.add(socket.once('close', () => sockets.delete(socket)));
-    join(near, far, faults);
+    const pair: Pair = { near, far: dial(), severed: false };
+    pairs.add(pair);
+    near.once('close', () => pairs.delete(pair));
+    carry(pair, faults, (request) => void repeat(dial(), request));
+    if (faults.halfOpen) sever(pair);
   });
   const listen = (port: number) => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
   await listen(0);
   url.hostname = '127.0.0.1';
   url.port = String((server.address() as AddressInfo).port);
+  const cut = (which: (pair: Pair) => boolean = () => true) => {
+    for (const pair of pairs) {
+      if (!which(pair)) continue;
+      pair.near.resetAndDestroy();
+      pair.far.resetAndDestroy();
+    }
+  };
   const refuse = async () => {
     const closed = new Promise((resolve) => server.close(resolve));
-    for (const socket of sockets) socket.resetAndDestroy();
+    cut();
     await closed;
   };
+  const set = (some: Partial<Faults>) => void Object.assign(faults, some);
   return {
     url: url.href.replace(/\/$/, ''),
     port: Number(url.port),
-    cut: () => sockets.forEach((socket) => void socket.resetAndDestroy()),
+    cut: () => cut(),
     refuse,
     blackhole: () => block(faults),
-    delay: (delayMs) => void Object.assign(faults, { delayMs }),
-    dropReplies: (drops = 1) => void Object.assign(faults, { drops }),
+    halfOpen() {
+      set({ halfOpen: true });
+      pairs.forEach(sever);
+    },
+    delay: (delayMs, jitterMs = 0) => set({ delayMs, jitterMs }),
+    throttle: (bytesPerSecond) => set({ bytesPerSecond }),
+    dropReplies: (count = 1) => set({ drops: count }),
+    truncate: (bytes, count = 1) => set({ truncated: { count, bytes } }),
+    duplicate: (count = 1) => set({ duplicates: count }),
     async restore() {
       faults.unblock();
-      Object.assign(faults, noFaults());
+      set(noFaults(random));
+      // Whoever still speaks to the host that lost power learns of it now that it is back.
+      cut(({ severed }) => severed);
       if (!server.listening) await listen(Number(url.port));
     },
     stop: refuse,
     [Symbol.asyncDispose]: refuse,
   };
+}
+
+function sever(pair: Pair): void {
+  pair.severed = true;
+  pair.far.resetAndDestroy();
 }
 
 function block(faults: Faults): void {
@@ -81,40 +107,9 @@ function block(faults: Faults): void {
   });
 }
 
-function join(near: Socket, far: Socket, faults: Faults): void {
-  relay(near, far, faults, () => false);
-  relay(far, near, faults, () => {
-    if (faults.drops === 0) return false;
-    faults.drops -= 1;
-    return true;
-  });
-}
-
-/** Carries what `from` says to `to`, its end and its errors too, in order and through the faults of the moment. */
-function relay(from: Socket, to: Socket, faults: Faults, isDropped: () => boolean): void {
-  let last = Promise.resolve();
-  const carry = (deliver: () => void) => {
-    const due = performance.now() + faults.delayMs;
-    last = last.then(async () => {
-      const early = due - performance.now();
-      if (early > 0) await pause(early);
-      await faults.open;
-      deliver();
-    });
-  };
-  from.on('data', (chunk) =>
-    carry(() => {
-      if (to.destroyed) return;
-      if (isDropped()) {
-        from.resetAndDestroy();
-        to.resetAndDestroy();
-      } else if (!to.write(chunk)) {
-        from.pause();
-        to.once('drain', () => from.resume());
-      }
-    }),
-  );
-  from.on('end', () => carry(() => to.end()));
-  from.on('error', () => carry(() => to.resetAndDestroy()));
-  from.on('close', () => carry(() => to.destroySoon()));
+/** Says it again, and hears nobody out. */
+function repeat(far: Socket, request: Buffer): void {
+  far.on('error', () => {});
+  far.once('data', () => far.destroy());
+  far.write(request);
 }

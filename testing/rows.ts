@@ -1,3 +1,5 @@
+import { type Claimant, claimTasks, type Standing } from '@muster/server/dispatch/store/claim';
+import type { Lane } from '@muster/server/dispatch/store/heads';
 import { beatCoordinator } from '@muster/server/ops/store';
 import { type Database, openDatabase, type Sql } from '@muster/server/platform/database';
 import { ensureClass } from '@muster/server/tasks/store/classes';
@@ -26,7 +28,9 @@ export interface Rows {
   task(seed?: Partial<NewTask>): Promise<NewTask>;
   /** Inserts tasks, as a submit does. Answers their ids. */
   submit(...seeds: Partial<NewTask>[]): Promise<string[]>;
-  classOf(capability: string, owner?: string): Promise<number>;
+  classOf(capability: string, owner?: string, slotCost?: number): Promise<number>;
+  /** Claims of these classes, all of one owner. */
+  claim(hot: Sql, claimants: readonly Claimant[], classIds: readonly number[]): Promise<Map<string, Standing>>;
   status(taskId: string): Promise<string | undefined>;
   /** Kinds of the events that name a task, an agent or a schedule, in order. */
   eventsOf(subjectId: string): Promise<string[]>;
@@ -81,16 +85,26 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
       await insertTasks(db.hot, tasks);
       return tasks.map((task) => task.task_id);
     },
-    classOf(capability, owner = 'admin') {
-      const key = `${owner}\n${capability}`;
+    classOf(capability, owner = 'admin', slot_cost = 1) {
+      const key = `${owner}\n${capability}\n${slot_cost}`;
       const known =
         classes.get(key) ??
-        ensureClass(sql, { owner, capability, labels_required: {}, labels_preferred: {} }, '').then(
-          (it) => it.class_id,
-        );
+        ensureClass(
+          sql,
+          { owner, capability, labels_required: {}, labels_preferred: {}, slot_cost },
+          slot_cost === 1 ? '' : String(slot_cost),
+        ).then((it) => it.class_id);
       classes.set(key, known);
       return known;
     },
+    claim: async (hot, claimants, classIds) =>
+      (
+        await claimTasks(
+          hot,
+          claimants,
+          classIds.map((id) => lane(id)),
+        )
+      ).standings,
     async status(taskId) {
       const [row] = await sql<{ status: string }[]>`select status from task_state where task_id = ${taskId}`;
       return row?.status;
@@ -117,6 +131,18 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
   };
   return rows;
 }
+
+/** A class as a claim sees it that no limit concerns. */
+export const lane = (class_id: number, more: Partial<Lane> = {}): Lane => ({
+  class_id,
+  owner: 'admin',
+  capability: 'echo',
+  slot_cost: 1,
+  limited: false,
+  begins: 0,
+  stride: 1,
+  ...more,
+});
 
 async function insertAgentRow(sql: Sql, seed: Partial<AgentSeed>): Promise<Life> {
   const life = { agent_id: newId('agent'), boot_id: newId('boot') };

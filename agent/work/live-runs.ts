@@ -18,7 +18,9 @@ export class LiveRuns {
   }
 
   get free(): number {
-    return Math.max(this.#slots - this.#runs.size, 0);
+    let taken = 0;
+    for (const { assigned } of this.#runs.values()) taken += assigned.slot_cost ?? 1;
+    return Math.max(this.#slots - taken, 0);
   }
 
   /** Every run whose handler has not settled. */

@@ -1,4 +1,5 @@
-import { newKey, RawAgent, type Registration, sha256 } from '../fixtures/raw-agent.ts';
+import { newKey } from '@muster/testing/jwt';
+import { RawAgent, type Registration, sha256 } from '../fixtures/raw-agent.ts';
 import { type Answer, type Attack, post, type Stage } from './stage.ts';
 
 type Key = ReturnType<typeof newKey>;

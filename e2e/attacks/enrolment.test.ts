@@ -2,9 +2,10 @@ import { deleteAgent, getAgent, listAgents } from '@muster/shared/contract/agent
 import type { CallOf } from '@muster/shared/contract/endpoint';
 import { createEnrollmentToken, revokeEnrollmentToken } from '@muster/shared/contract/enrollment';
 import { newId } from '@muster/shared/ids';
+import { newKey, publicJwk } from '@muster/testing/jwt';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { resigned, withSignature } from '../fixtures/forge.ts';
-import { newKey, publicJwk, RawAgent, type Registration, thumbprintOf } from '../fixtures/raw-agent.ts';
+import { RawAgent, type Registration, thumbprintOf } from '../fixtures/raw-agent.ts';
 import { optionsAt, register, registrationOf, row, SIGNING_KEY, type Wish } from './doors.ts';
 import { forge, numbered, read } from './requests.ts';
 import { type Answer, type Attack, attacks, post, type Stage, setStage } from './stage.ts';

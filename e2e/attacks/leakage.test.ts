@@ -7,11 +7,12 @@ import { ENDPOINTS } from '@muster/shared/contract/index';
 import { cancelTask, createTask } from '@muster/shared/contract/tasks';
 import { newId, runIdOf } from '@muster/shared/ids';
 import { eventually, startCoordinator } from '@muster/testing';
+import { newKey } from '@muster/testing/jwt';
 import postgres from 'postgres';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { makeKey } from '../fixtures/keys.ts';
 import { type Network, networkAt, startProcessNetwork, supervise } from '../fixtures/network.ts';
-import { newKey, RawAgent } from '../fixtures/raw-agent.ts';
+import { RawAgent } from '../fixtures/raw-agent.ts';
 import { forge, numbered, read } from './requests.ts';
 import { type Answer, type Attack, ask, attacks, post, type Stage, setStage, shout } from './stage.ts';
 

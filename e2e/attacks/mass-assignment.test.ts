@@ -1,8 +1,9 @@
 import { getAgent } from '@muster/shared/contract/agents';
 import { listSchedules } from '@muster/shared/contract/schedules';
 import { listTasks } from '@muster/shared/contract/tasks';
+import { newKey } from '@muster/testing/jwt';
 import { afterAll, beforeAll, describe, expect } from 'vitest';
-import { newKey, RawAgent } from '../fixtures/raw-agent.ts';
+import { RawAgent } from '../fixtures/raw-agent.ts';
 import { type Forged, forge, numbered, pointersIn, read } from './requests.ts';
 import { type Answer, type Attack, attacks, type Stage, setStage } from './stage.ts';
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { newId } from '@muster/shared/ids';
+import { newKey, publicJwk } from '@muster/testing/jwt';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   asText,
@@ -12,7 +13,7 @@ import {
   SMALL_ORDER,
   saying,
 } from '../fixtures/forge.ts';
-import { newKey, publicJwk, RawAgent, sha256 } from '../fixtures/raw-agent.ts';
+import { RawAgent, sha256 } from '../fixtures/raw-agent.ts';
 import { assert, beatBody, elsewhere, optionsAt, registrationOf } from './doors.ts';
 import { numbered, read } from './requests.ts';
 import { type Answer, type Attack, attacks, post, type Stage, setStage, shout } from './stage.ts';

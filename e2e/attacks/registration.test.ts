@@ -1,8 +1,8 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { newId } from '@muster/shared/ids';
+import { newKey, publicJwk } from '@muster/testing/jwt';
 import { afterAll, beforeAll } from 'vitest';
 import { byForeignKey, bySmallOrder, FOREIGN_JWK, rewritten, SMALL_ORDER } from '../fixtures/forge.ts';
-import { newKey, publicJwk } from '../fixtures/raw-agent.ts';
 import { elsewhere, register, registrationOf, row, type Wish } from './doors.ts';
 import { numbered } from './requests.ts';
 import { type Attack, attacks, post, type Stage, setStage } from './stage.ts';

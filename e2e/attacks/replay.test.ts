@@ -1,9 +1,10 @@
 import { deleteAgent } from '@muster/shared/contract/agents';
 import { newId } from '@muster/shared/ids';
 import { eventually, startCoordinator, type TestCoordinator } from '@muster/testing';
+import { newKey, publicJwk } from '@muster/testing/jwt';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { claimsOf, resigned, SMALL_ORDER } from '../fixtures/forge.ts';
-import { newKey, publicJwk, RawAgent } from '../fixtures/raw-agent.ts';
+import { RawAgent } from '../fixtures/raw-agent.ts';
 import { beatBody, elsewhere, optionsAt, registrationOf } from './doors.ts';
 import { numbered, read } from './requests.ts';
 import { type Answer, type Attack, ask, attacks, post, type Stage, setStage } from './stage.ts';

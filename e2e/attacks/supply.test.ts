@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { createDatabase, startCoordinator, type TestDatabase } from '@muster/testing';
+import { newKey } from '@muster/testing/jwt';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { scratch } from '../fixtures/network.ts';
-import { newKey } from '../fixtures/raw-agent.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const CERT = fileURLToPath(new URL('../fixtures/localhost-cert.pem', import.meta.url));

@@ -1,5 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { newKey, publicJwk } from '@muster/testing/jwt';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
   CLAIMS,
@@ -12,7 +13,6 @@ import {
   SPEAKERS,
   saying,
 } from '../fixtures/forge.ts';
-import { newKey, publicJwk } from '../fixtures/raw-agent.ts';
 import { ACCESS, ASSERTION, DOORS, type Door, NEXT, PROOFS, ROTATION, SIGNING_KEY } from './doors.ts';
 import { CARRIERS, SWAPS } from './misplaced-tokens.ts';
 import { numbered } from './requests.ts';

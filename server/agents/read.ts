@@ -49,7 +49,7 @@ export async function searchAgents(
     ...filter,
     owner: shownOwner(ctx),
     name: q,
-    label: pairIn('label', label),
+    label: pairIn('#/query/label', label),
     sort_by,
     after,
     limit: limit + 1,

@@ -3,7 +3,6 @@ import { eventually } from '@muster/testing/eventually';
 import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { revokeAgent } from '../dispatch/store/boot.ts';
-import { claimTasks } from '../dispatch/store/claim.ts';
 import { noteRuns } from '../dispatch/store/heartbeat.ts';
 import { applyResults } from '../dispatch/store/results.ts';
 import type { Sql } from '../platform/database.ts';
@@ -25,7 +24,7 @@ describe.each([18, 15] as const)('audited changes on Postgres %i', (major) => {
   const log = async (subject: string) => (await logs(subject)).at(-1);
   const claim = async (): Promise<Life & { fence: number }> => {
     const agent = await it.agent();
-    const standings = await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
+    const standings = await it.claim(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
     return { ...agent, fence: standings.get(agent.agent_id)!.runs[0]!.fence };
   };
   const failed = async () => {

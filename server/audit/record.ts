@@ -24,6 +24,19 @@ export const recordAudit = (sql: Sql, by: Actor | undefined, action: string): Fr
   insert into audit_logs (tx, at, action, actor, address, request_id, owner, subject_id, before, after)
   select pg_current_xact_id(), (select now from clock), ${action}, ${by.actor}, ${by.address}, ${by.request_id}, owner, subject_id, before, after from changed`;
 
+/** The audit row of a change of many, one for each owner: by which `filter` they were chosen and how many there were. */
+export const recordBulkAudit = (
+  sql: Sql,
+  by: Actor | undefined,
+  action: string,
+  filter: object,
+): Fragment | undefined =>
+  by &&
+  sql`
+  insert into audit_logs (tx, at, action, actor, address, request_id, owner, subject_id, after)
+  select pg_current_xact_id(), (select now from clock), ${action}, ${by.actor}, ${by.address}, ${by.request_id}, owner, 'tasks',
+    jsonb_build_object('filter', ${JSON.stringify(filter)}::text::jsonb, 'changed', count(*)) from changed group by owner`;
+
 /** The same for statements that are plain text: `$first` and the two that follow are the parts of the actor, null where there is none. */
 export const auditText = (action: string, first: number): string => `audit as (
   insert into audit_logs (tx, at, action, actor, address, request_id, owner, subject_id, before, after)

@@ -1,6 +1,10 @@
 import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
+import type { Classes } from '../tasks/classes.ts';
+import type { Limits } from '../tasks/limits.ts';
+import { Fairness } from './fairness.ts';
 import { type Claimant, claimTasks, type Standing } from './store/claim.ts';
+import type { Lane } from './store/heads.ts';
 
 interface Claim extends Claimant {
   classIds: readonly number[];
@@ -9,25 +13,52 @@ interface Claim extends Claimant {
 /** Claims work for a poll: those that ask together are served by one statement for each set of classes. */
 export type Claimer = (claim: Claim) => Promise<Standing | undefined>;
 
-export function createClaimer({ db }: Pick<Deps, 'db'>): Claimer {
-  const claimSet = async (claims: Claim[]) => claimTasks(db.hot, claims, claims[0]?.classIds ?? []);
+/** How often it is tried again at once where others had the tasks in hand that were looked at. */
+const TRIES = 3;
+
+export function createClaimer({ db }: Pick<Deps, 'db'>, classes: Pick<Classes, 'find'>, limits: Limits): Claimer {
+  const fairness = new Fairness((owner) => limits.weightOf(owner));
+  const lanesOf = (classIds: readonly number[]): Lane[] =>
+    classIds.flatMap((id) => {
+      const it = classes.find(id);
+      return it ? [{ ...it, limited: limits.concern(it), ...fairness.turnOf(it.owner) }] : [];
+    });
+  const claimOnce = async (claims: readonly Claim[]) => {
+    const lanes = lanesOf(claims[0]!.want === 0 ? [] : claims[0]!.classIds);
+    const claimed = await claimTasks(db.hot, claims, lanes);
+    if (lanes.length > 1) {
+      const begun = new Map<string, { lane: Lane; n: number }>();
+      for (const lane of lanes)
+        begun.set(lane.owner, { lane, n: (begun.get(lane.owner)?.n ?? 0) + (claimed.taken.get(lane.class_id) ?? 0) });
+      if (begun.size > 1) for (const [owner, { lane, n }] of begun) if (n > 0) fairness.took(owner, lane, n);
+    }
+    return claimed;
+  };
+  const claimSet = async (claims: readonly Claim[]): Promise<Map<string, Standing>> => {
+    const standings = new Map<string, Standing>();
+    for (let [open, tries] = [claims, 0]; open.length > 0 && tries < TRIES; tries += 1) {
+      const claimed = await claimOnce(open);
+      for (const [agentId, standing] of claimed.standings) standings.set(agentId, standing);
+      open = claimed.missed ? open.filter(({ agent_id }) => isEmptyHanded(standings.get(agent_id))) : [];
+    }
+    return standings;
+  };
+  /** Where tasks take several slots, what fits one agent does not fit another: one at a time. */
+  const claimApart = async (claims: readonly Claim[]): Promise<Map<string, Standing>> => {
+    const standings = new Map<string, Standing>();
+    for (const claim of claims) for (const [id, standing] of await claimSet([claim])) standings.set(id, standing);
+    return standings;
+  };
+  const isCostly = ({ want, classIds }: Claim) =>
+    want > 0 && classIds.some((id) => (classes.find(id)?.slot_cost ?? 1) > 1);
   return createBatcher(
     async (claims: Claim[]) => {
-      const sets = new Map<string, Claim[]>();
-      const lives = new Map<string, string>();
-      for (const claim of claims) {
-        // Two lives of one agent are asked about apart: neither may be told how the other stands.
-        const life = lives.get(claim.agent_id) ?? claim.boot_id;
-        lives.set(claim.agent_id, life);
-        const key = `${claim.want === 0 ? '' : claim.classIds.join()}${life === claim.boot_id ? '' : ` ${claim.boot_id}`}`;
-        sets.set(key, [...(sets.get(key) ?? []), claim]);
-      }
       const answers = new Map<Claim, Standing | undefined>();
       await Promise.all(
-        [...sets.values()].map(async (set) => {
+        setsOf(claims).map(async (set) => {
           // An agent that asks twice in one batch is served once; its other poll finds nothing.
           const byAgent = new Map(set.map((claim) => [claim.agent_id, claim]));
-          const standings = await claimSet([...byAgent.values()]);
+          const standings = await (isCostly(set[0]!) ? claimApart : claimSet)([...byAgent.values()]);
           for (const claim of set) {
             const standing = standings.get(claim.agent_id);
             answers.set(
@@ -41,4 +72,21 @@ export function createClaimer({ db }: Pick<Deps, 'db'>): Claimer {
     },
     { maxItems: 500 },
   );
+}
+
+const isEmptyHanded = (it: Standing | undefined) => it?.able === true && it.runs.length === 0;
+
+/** Claims by the classes they are for. Two lives of one agent are asked about apart: neither may be told how the other stands. */
+function setsOf(claims: readonly Claim[]): Claim[][] {
+  const sets = new Map<string, Claim[]>();
+  const lives = new Map<string, string>();
+  for (const claim of claims) {
+    const life = lives.get(claim.agent_id) ?? claim.boot_id;
+    lives.set(claim.agent_id, life);
+    const key = `${claim.want === 0 ? '' : claim.classIds.join()}${life === claim.boot_id ? '' : ` ${claim.boot_id}`}`;
+    const set = sets.get(key);
+    if (set) set.push(claim);
+    else sets.set(key, [claim]);
+  }
+  return [...sets.values()];
 }

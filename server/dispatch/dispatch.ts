@@ -3,6 +3,8 @@ import type { Proofs } from '../agents/dpop.ts';
 import type { Deps } from '../platform/ctx.ts';
 import { createRateLimit, type RateLimit } from '../platform/rate-limit.ts';
 import type { Classes } from '../tasks/classes.ts';
+import type { Limits } from '../tasks/limits.ts';
+import type { HandOff } from '../tasks/submit.ts';
 import { type Claimer, createClaimer } from './claim.ts';
 import { createDoor, type Door } from './door.ts';
 import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
@@ -13,6 +15,7 @@ import { createRoster, type Roster } from './roster.ts';
 /** The protocol's moving parts: one batcher per kind of statement, and the polls that wait. */
 export interface Dispatch {
   classes: Classes;
+  limits: Limits;
   keys: SigningKeys;
   proofs: Proofs;
   door: Door;
@@ -22,14 +25,23 @@ export interface Dispatch {
   note: Noter;
   reporter: Reporter;
   parking: Parking;
+  /** Parked polls for tasks that are being submitted; none for those a limit concerns, which only a claim counts. */
+  handOff: HandOff;
+  /** The classes parked polls wait for that a limit concerns. */
+  limited(): number[];
   /** Polls that found nothing, per agent. */
   emptyPolls: RateLimit;
   /** New lives, per agent. */
   restarts: RateLimit;
 }
 
-export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys, proofs: Proofs): Dispatch {
-  const claim = createClaimer(deps);
+export function createDispatch(
+  deps: Deps,
+  { classes, limits }: Pick<Dispatch, 'classes' | 'limits'>,
+  keys: SigningKeys,
+  proofs: Proofs,
+): Dispatch {
+  const claim = createClaimer(deps, classes, limits);
   const roster = createRoster(deps, classes);
   const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
@@ -45,6 +57,14 @@ export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys, 
     }
     parking.wake(resumed);
   });
+  const isLimited = (id: number): boolean => {
+    const it = classes.find(id);
+    return it !== undefined && limits.concern(it);
+  };
+  const limited = () => (limits.any ? parking.awaited().filter(isLimited) : []);
+  const reporter = createReporter(deps);
+  limits.onChange(() => parking.wake(parking.awaited()));
+  deps.notifier.on('limited', () => void limits.refresh().catch(() => {}));
   deps.notifier.on('paused', () => void classes.refresh().catch(() => {}));
   deps.notifier.on('ready', (classIds) => parking.wake(classIds));
   deps.notifier.on('cancelled', (run) => parking.cancel(run));
@@ -54,6 +74,7 @@ export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys, 
   });
   return {
     classes,
+    limits,
     keys,
     proofs,
     door: createDoor(),
@@ -61,8 +82,17 @@ export function createDispatch(deps: Deps, classes: Classes, keys: SigningKeys, 
     claim,
     beat: createBeater(deps),
     note: createNoter(deps),
-    reporter: createReporter(deps),
+    reporter: {
+      async report(life, results) {
+        const verdicts = await reporter.report(life, results);
+        // A run that ends makes room for others, of whatever class.
+        if (verdicts.some((it) => it.applied)) parking.wake(limited());
+        return verdicts;
+      },
+    },
     parking,
+    handOff: (classIds) => parking.handOff(limits.any ? classIds.map((id) => (isLimited(id) ? 0 : id)) : classIds),
+    limited,
     emptyPolls: createRateLimit('polls that find nothing'),
     restarts: createRateLimit('restarts of this agent'),
   };

@@ -20,14 +20,27 @@ export const reapLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | '
 });
 
 /** Lets parked polls look for work nobody told them of: made by a coordinator that died before it could, or lost by the network. */
-export const sweepLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes }: Dispatch): LoopSpec => ({
+export const sweepLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes, limits }: Dispatch): LoopSpec => ({
   name: 'dispatch.sweep',
   intervalMs: 1_000,
   async tick() {
-    await classes.refresh();
+    await Promise.all([classes.refresh(), limits.refresh()]);
     const awaited = parking.awaited();
     if (awaited.length === 0) return 0;
     const found = await findReadyClasses(db.hot, awaited);
+    parking.wake(found);
+    return found.length;
+  },
+});
+
+/** Lets parked polls look for work that a limit kept from them: starts are saved up, and runs end, without anybody being told. */
+export const roomLoop = ({ db }: Pick<Deps, 'db'>, { parking, limited }: Dispatch): LoopSpec => ({
+  name: 'dispatch.room',
+  intervalMs: 100,
+  async tick() {
+    const waiting = limited();
+    if (waiting.length === 0) return 0;
+    const found = await findReadyClasses(db.hot, waiting);
     parking.wake(found);
     return found.length;
   },

@@ -7,6 +7,7 @@ const agent = (it: Partial<Candidate>): Candidate => ({
   serves: 'all',
   capabilities: ['echo'],
   labels: {},
+  slots: 4,
   ...it,
 });
 const task = (it: Partial<TaskClass>): TaskClass => ({
@@ -15,6 +16,7 @@ const task = (it: Partial<TaskClass>): TaskClass => ({
   capability: 'echo',
   labels_required: {},
   labels_preferred: {},
+  slot_cost: 1,
   ...it,
 });
 
@@ -55,4 +57,9 @@ test('wishes are counted where there are any', () => {
   expect(preference(agent({ labels: { zone: 'a', gpu: 'yes' } }), wishes)).toBe(2);
   expect(preference(agent({ labels: { zone: 'a' } }), wishes)).toBe(1);
   expect(preference(agent({}), wishes)).toBe(0);
+});
+
+test('an agent that has fewer slots than a task takes never may have it', () => {
+  expect(mismatch(agent({ slots: 4 }), task({ slot_cost: 4 }))).toBeUndefined();
+  expect(mismatch(agent({ slots: 3 }), task({ slot_cost: 4 }))).toBe('has 3 slots and not 4');
 });

@@ -7,6 +7,7 @@ export interface Candidate {
   serves: string;
   capabilities: readonly string[];
   labels: Readonly<Record<string, string>>;
+  slots: number;
 }
 
 /** Why an agent may not run the tasks of a class; undefined where it may. The one matching function of the house. */
@@ -15,7 +16,8 @@ export function mismatch(agent: Candidate, task: TaskClass): string | undefined 
     return `serves only tasks of ${agent.owner}, not of ${task.owner}`;
   if (!agent.capabilities.some((has) => meets(has, task.capability))) return `cannot do ${task.capability}`;
   const other = Object.entries(task.labels_required).find(([name, value]) => agent.labels[name] !== value);
-  return other && `has not the label ${other.join('=')}`;
+  if (other) return `has not the label ${other.join('=')}`;
+  return agent.slots < task.slot_cost ? `has ${agent.slots} slots and not ${task.slot_cost}` : undefined;
 }
 
 /** How many of the labels that tasks of a class would like an agent has; undefined where they have no wishes. */

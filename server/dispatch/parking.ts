@@ -1,5 +1,5 @@
 import type { Offer } from '../tasks/submit.ts';
-import type { ClaimedRun } from './store/claim.ts';
+import type { ClaimedRun } from './store/held-runs.ts';
 
 /** A poll that wants runs of some classes. */
 export interface Waiting {
@@ -228,7 +228,7 @@ export class Parking {
       boot_id: poll.boot_id,
       accept: (fence, task) => {
         poll.reserved -= 1;
-        poll.runs.push({ ...task, fence, attempt: 1 });
+        poll.runs.push({ ...task, fence, attempt: 1, slot_cost: 1 });
         this.settle(poll);
       },
       decline: () => {

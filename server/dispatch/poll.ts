@@ -8,7 +8,8 @@ import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
 import type { News } from './parking.ts';
 import type { Life, Verdict } from './report.ts';
-import { type ClaimedRun, findHeldRuns, listHeldRuns, type Standing } from './store/claim.ts';
+import type { Standing } from './store/claim.ts';
+import { type ClaimedRun, findHeldRuns, listHeldRuns } from './store/held-runs.ts';
 
 /** How long a poll of an agent that is cordoned or draining waits at most, in milliseconds. */
 const CLOSED_WAIT_MS = 2_000;
@@ -77,7 +78,7 @@ async function reconcile(
   if (!idle && slots_used <= holding.length) return { runs: [], cancel: [] };
   const found = holding.length > 0 ? await findHeldRuns(db.hot, life.agent_id, holding.map(fenceOf)) : [];
   const cancel = found.filter((run) => run.cancel).map((run) => run.fence);
-  if (found.length >= slots_used) return { runs: [], cancel };
+  if (found.reduce((sum, run) => sum + run.slot_cost, 0) >= slots_used) return { runs: [], cancel };
   const named = new Set([...found, ...claimed].map((run) => run.fence));
   const missing = (await listHeldRuns(db.hot, life.agent_id)).filter((run) => !named.has(run.fence));
   const over = missing
@@ -93,30 +94,21 @@ function answer(
   verdicts: readonly Verdict[],
   leaseExpiresAt: Date | null,
 ): JsonText {
-  const confirmed = verdicts.map(({ applied, code }, n) => ({
-    run_id: results[n]?.run_id,
-    applied,
-    ...(code ? { code } : {}),
-  }));
+  const confirmed = verdicts.map((verdict, n) => verdictText(results[n]!.run_id, verdict));
   const stop = cancel.length ? `,"cancel":${JSON.stringify([...new Set(cancel)].map(runIdOf))}` : '';
   return new JsonText(
-    `{"runs":[${runs.map(runText).join(',')}],"results":${JSON.stringify(confirmed)},"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}${stop}}`,
+    `{"runs":[${runs.map(runText).join()}],"results":[${confirmed.join()}],"lease_expires_at":${JSON.stringify(leaseExpiresAt ?? new Date(0))}${stop}}`,
   );
 }
 
-/** A run as JSON. Its input is text from the submitter, through Postgres, to the agent: never parsed on the way. */
-function runText({ input_data, checkpoint, traceparent, ...run }: ClaimedRun): string {
-  const { fence, task_id, task_type, capability_required, attempt, timeout_seconds } = run;
-  const head = JSON.stringify({
-    run_id: runIdOf(fence),
-    fence,
-    task_id,
-    task_type,
-    capability_required,
-    attempt,
-    timeout_seconds,
-    ...(traceparent ? { traceparent } : {}),
-  });
-  const kept = checkpoint ? `,"checkpoint":${checkpoint}` : '';
-  return `${head.slice(0, -1)},"input_data":${input_data}${kept}}`;
+/** Ids and codes need no escapes: what they are made of was looked at when they came. */
+const verdictText = (runId: string, { applied, code }: Verdict): string =>
+  `{"run_id":"${runId}","applied":${applied}${code ? `,"code":"${code}"` : ''}}`;
+
+/** A run as JSON, written by hand, as a poll brings hundreds. Its input is text from the submitter, through Postgres, to the agent: never parsed on the way. */
+function runText(run: ClaimedRun): string {
+  const { fence, task_id, attempt, timeout_seconds, slot_cost, traceparent, checkpoint, input_data } = run;
+  const rare = `${slot_cost > 1 ? `,"slot_cost":${slot_cost}` : ''}${traceparent ? `,"traceparent":${JSON.stringify(traceparent)}` : ''}`;
+  const names = `"task_type":${JSON.stringify(run.task_type)},"capability_required":${JSON.stringify(run.capability_required)}`;
+  return `{"run_id":"${runIdOf(fence)}","fence":${fence},"task_id":"${task_id}",${names},"attempt":${attempt},"timeout_seconds":${timeout_seconds}${rare},"input_data":${input_data}${checkpoint ? `,"checkpoint":${checkpoint}` : ''}}`;
 }

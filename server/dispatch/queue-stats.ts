@@ -1,6 +1,7 @@
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/queue';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
+import { countLimits } from '../tasks/store/limits.ts';
 import { type QueueRow, readQueue } from './store/queue.ts';
 
 /** The most capabilities an answer shows. */
@@ -30,9 +31,12 @@ export async function getQueueStats(ctx: Ctx, { query }: InputOf<typeof contract
     owner: shownOwner(ctx),
     limit: AT_MOST,
   });
+  const owner = shownOwner(ctx);
+  const limits = await countLimits(ctx.db.admin, owner === undefined ? {} : { scope: 'owner', name: owner });
   return {
     data: rows.map((row) => ({ capability: row.capability!, paused: row.paused, ...figuresOf(row) })),
     totals: figuresOf(all!),
     estimated: all!.estimated,
+    limits: limits.slice(0, AT_MOST).map(({ updated_at: _, weight: __, ...it }) => it),
   };
 }

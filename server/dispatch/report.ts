@@ -4,6 +4,7 @@ import { fenceOf } from '@muster/shared/ids';
 import type { Outcome, TaskStatus } from '@muster/shared/lifecycle';
 import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
+import { isDataError } from '../platform/storage-errors.ts';
 import { unblock } from '../tasks/unblock.ts';
 import { type AppliedResult, applyResults, findEndedRuns, findTaskStatus, type NewResult } from './store/results.ts';
 
@@ -23,48 +24,64 @@ export interface Reporter {
 
 /** Postgres's cost of a result grows with its size: a batch holds so many bytes of JSON, or one result. */
 const BATCH_BYTES = 4_000_000;
-const weight = (result: NewResult) => BATCH_BYTES / 1_000 + (result.result_data?.length ?? 0);
+const weight = (results: NewResult[]) =>
+  results.reduce((sum, { result_data }) => sum + BATCH_BYTES / 1_000 + (result_data?.length ?? 0), 0);
 
-/** Anybody may name any fence: what became of it is the answer of the life that holds it alone. */
-const keyOf = ({ fence, agent_id, boot_id }: Life & Pick<NewResult, 'fence'>) => `${fence} ${agent_id} ${boot_id}`;
+/** The same result twice in one batch would count twice: the first speaks for both. Anybody may name any fence, so one of another life is another result. */
+function distinct(results: readonly NewResult[]): NewResult[] {
+  if (new Set(results.map(({ fence }) => fence)).size === results.length) return [...results];
+  const seen = new Map<string, NewResult>();
+  for (const result of results) {
+    const key = `${result.fence} ${result.agent_id} ${result.boot_id}`;
+    if (!seen.has(key)) seen.set(key, result);
+  }
+  return [...seen.values()];
+}
 
 export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Reporter {
-  const apply = createBatcher(
-    async (results: NewResult[]) => {
-      // The same result twice in one batch would count twice: the first speaks for both.
-      const distinct = new Map(results.map((result) => [keyOf(result), result] as const).reverse());
-      const applied = await applyResults(
-        db.hot,
-        [...distinct.values()].sort((a, b) => a.fence - b.fence),
-      );
-      notifier.tell(
-        'ready',
-        applied.filter((it) => it.next === 'ready').map((it) => it.class_id),
-      );
-      // At once; the loop does so in any case.
-      if (applied.some((it) => it.awaited)) void unblock({ db, notifier }).catch(() => {});
-      return verdicts(results, distinct, new Map(applied.map((it) => [keyOf(it), it])));
-    },
-    { maxItems: BATCH_BYTES, weight },
-  );
+  const applyAll = async (results: NewResult[]): Promise<Verdict[]> => {
+    const given = distinct(results).sort((a, b) => a.fence - b.fence);
+    const applied = await applyResults(db.hot, given);
+    notifier.tell(
+      'ready',
+      applied.filter((it) => it.next === 'ready').map((it) => it.class_id),
+    );
+    // At once; the loop does so in any case.
+    if (applied.some((it) => it.awaited)) void unblock({ db, notifier }).catch(() => {});
+    return verdicts(results, new Map(applied.map((it) => [given[it.position]!, it])));
+  };
 
-  const verdicts = async (
-    results: NewResult[],
-    distinct: Map<string, NewResult>,
-    applied: Map<string, AppliedResult>,
-  ): Promise<Verdict[]> => {
-    const first = new Set(distinct.values());
-    const open = results.filter((result) => !first.has(result) || !applied.has(keyOf(result)));
+  const verdicts = async (results: NewResult[], applied: Map<NewResult, AppliedResult>): Promise<Verdict[]> => {
+    const open = results.filter((result) => !applied.has(result));
     const ended = open.length
       ? await findEndedRuns(db.hot, [...new Set(open.map((result) => result.fence))])
       : new Map();
     return results.map((result) => {
-      const it = applied.get(keyOf(result));
-      if (it && first.has(result)) return appliedVerdict(result, it);
-      return lateVerdict(result, ended.get(result.fence));
+      const it = applied.get(result);
+      return it ? appliedVerdict(result, it) : lateVerdict(result, ended.get(result.fence));
     });
   };
-  return { report: (life, results) => Promise.all(results.map((result) => apply(toRow(life, result)))) };
+
+  /** A poll's results stay together: one wait for all of them. */
+  const apply = createBatcher(
+    async (polls: NewResult[][]) => {
+      const all = (await applyAll(polls.flat())).values();
+      return polls.map((poll) => poll.map(() => all.next().value!));
+    },
+    { maxItems: BATCH_BYTES, weight },
+  );
+  return {
+    async report(life, results) {
+      const rows = results.map((result) => toRow(life, result));
+      try {
+        return await apply(rows);
+      } catch (error) {
+        if (rows.length < 2 || !isDataError(error)) throw error;
+        // One of them holds what Postgres will not take: the others are applied all the same.
+        return (await Promise.all(rows.map((row) => apply([row])))).flat();
+      }
+    },
+  };
 }
 
 /** Reports one run's result; a word that comes too late is a 409. */

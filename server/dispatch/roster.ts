@@ -33,7 +33,7 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
 
   // Agents that can do the same share one list, made again only when a class came up or was paused.
   const matching = (row: CandidateRow): readonly number[] => {
-    const key = JSON.stringify([row.owner, row.serves, row.capabilities, row.labels]);
+    const key = JSON.stringify([row.owner, row.serves, row.capabilities, row.labels, row.slots]);
     const open = classes.open();
     const found = memo.get(key);
     if (found?.of === open) return found.ids;

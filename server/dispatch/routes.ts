@@ -2,6 +2,7 @@ import * as agents from '@muster/shared/contract/agents';
 import * as contract from '@muster/shared/contract/dispatch';
 import * as queue from '@muster/shared/contract/queue';
 import { type Route, route } from '../platform/endpoint.ts';
+import { deleteLimit, listLimits, putLimit } from '../tasks/limit.ts';
 import { pauseCapability, resumeCapability } from '../tasks/pause.ts';
 import { deleteAgent, leave } from './depart.ts';
 import type { Dispatch } from './dispatch.ts';
@@ -31,5 +32,8 @@ export const dispatchRoutes = (dispatch: Dispatch): Route[] => [
   route(queue.explainTask, (ctx, { params }) => explainTask(ctx, dispatch.classes, params.task_id)),
   route(queue.pauseCapability, (ctx, { params }) => pauseCapability(ctx, dispatch.classes, params.capability)),
   route(queue.resumeCapability, (ctx, { params }) => resumeCapability(ctx, dispatch.classes, params.capability)),
+  route(queue.listLimits, listLimits),
+  route(queue.putLimit, (ctx, input) => putLimit(ctx, dispatch.limits, input)),
+  route(queue.deleteLimit, (ctx, input) => deleteLimit(ctx, dispatch.limits, input)),
   route(contract.reportResult, (ctx, input) => resultOfRun(ctx, dispatch, input)),
 ];

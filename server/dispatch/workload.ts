@@ -5,12 +5,14 @@ import type { Classes } from '../tasks/classes.ts';
 import { mismatch } from './match.ts';
 import { type AgentLoad, countReady, findLoad, listLiveRuns } from './store/queue.ts';
 
-/** Why an agent can be given nothing at all now; undefined where it can. What a claim looks at on its locked row. */
-export function obstacle({ mode, left, alive, slots, slots_used }: AgentLoad): string | undefined {
+/** Why an agent can be given nothing now that takes so many slots; undefined where it can. What a claim looks at on its locked row. */
+export function obstacle({ mode, left, alive, slots, slots_used }: AgentLoad, slotCost = 1): string | undefined {
   if (mode !== 'OPEN') return `is ${mode}`;
   if (left) return 'has left';
   if (!alive) return 'does not beat';
-  return slots_used < slots ? undefined : 'has no free slot';
+  const free = slots - slots_used;
+  if (free <= 0) return 'has no free slot';
+  return free < slotCost ? `has ${free} slots free and not ${slotCost}` : undefined;
 }
 
 /** What an agent does, and what there is for it to do. */

@@ -24,6 +24,37 @@ export async function leaveCluster(sql: Sql, coordinatorId: string): Promise<voi
   await sql`delete from coordinators where coordinator_id = ${coordinatorId}`;
 }
 
+/** A table of so many pages is vacuumed by us; what is larger, by Postgres in its own time. 400 MB. */
+const VACUUM_PAGES = 50_000;
+/** So many dead rows, and one more for so many live ones, make a vacuum worth it: a claim walks over those at the head of `ready`. */
+const DEAD_ROWS = 20_000;
+const DEAD_SHARE = 5;
+/** Below so many rows it does not matter what the planner believes. */
+const FEW_ROWS = 1_000;
+
+/** Tables the planner knows too little of, or that hold too much that is dead. */
+export interface Worn {
+  table: string;
+  vacuum: boolean;
+}
+
+/** Looks at the counters Postgres keeps anyway: no table is read. */
+export async function findWornTables(sql: Sql): Promise<Worn[]> {
+  return sql<Worn[]>`
+    select relname as table, vacuum from (
+      select relname, relpages <= ${VACUUM_PAGES} and pg_stat_get_dead_tuples(oid) >= ${DEAD_ROWS} + pg_stat_get_live_tuples(oid) / ${DEAD_SHARE} as vacuum,
+        pg_stat_get_live_tuples(oid) >= 2 * greatest(reltuples, ${FEW_ROWS / 2}) as stale
+      from pg_class where relkind = 'r' and relnamespace = current_schema()::regnamespace
+    ) t where vacuum or stale order by 1`;
+}
+
+/** Refreshes a table. Whoever comes to it while another coordinator or Postgres itself is at it leaves it to them. */
+export async function refreshTable(sql: Sql, { table, vacuum }: Worn): Promise<void> {
+  // Pages at the end are kept: they are about to be used again, and giving them back locks everybody out.
+  if (vacuum) await sql`vacuum (truncate off, index_cleanup on, parallel 0, skip_locked) ${sql(table)}`;
+  else await sql`analyze (skip_locked) ${sql(table)}`;
+}
+
 /** Whether the database answers. */
 export async function ping(sql: Sql): Promise<void> {
   await sql`select 1`;

@@ -5,7 +5,7 @@ import { ProblemError } from '@muster/shared/errors';
 import pLimit from 'p-limit';
 import { pointerPart } from './errors.ts';
 
-/** The longest body, in bytes. */
+/** The longest body where an endpoint says nothing else, in bytes. */
 export const MAX_BODY_BYTES = 1_048_576;
 
 /** How deep a body may be nested: more than anybody needs, less than makes a recursive reader run out of stack. */
@@ -22,12 +22,12 @@ const turns = { vital: pLimit(1), other: pLimit(1) };
 type Incoming = Readable & Pick<IncomingMessage, 'headers' | 'complete'>;
 
 /** Reads a JSON body: refused when it is no JSON, too long, or holds what Postgres cannot store as text. What leases depend on (`vital`) waits for nothing else. */
-export async function readJson(incoming: Incoming, vital = false): Promise<unknown> {
+export async function readJson(incoming: Incoming, vital = false, maxBytes = MAX_BODY_BYTES): Promise<unknown> {
   const { 'content-length': length, 'content-type': type, 'content-encoding': encoding } = incoming.headers;
-  if (length !== undefined && Number(length) > MAX_BODY_BYTES) throw tooLarge();
+  if (length !== undefined && Number(length) > maxBytes) throw tooLarge(maxBytes);
   if (encoding !== undefined) refusePacked(encoding);
   const whole = incoming.complete || incoming.readableLength === Number(length);
-  const text = decode(whole ? take(incoming) : await collect(incoming).catch(cutOff));
+  const text = decode(whole ? take(incoming) : await collect(incoming, maxBytes).catch(cutOff), maxBytes);
   if (text === '') return undefined;
   if (type !== 'application/json') refuseOther(type);
   if (text.length <= LARGE) return parse(text);
@@ -62,13 +62,13 @@ function take(incoming: Incoming): Buffer | null {
 }
 
 /** The bytes as they come, counted: only a declared length was checked. Whoever sends too many still gets an answer, so the stream stays. */
-async function collect(incoming: Incoming): Promise<Buffer> {
+async function collect(incoming: Incoming, maxBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let size = 0;
   try {
     for await (const chunk of incoming.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       size += chunk.byteLength;
-      if (size > MAX_BODY_BYTES) throw tooLarge();
+      if (size > maxBytes) throw tooLarge(maxBytes);
       chunks.push(chunk);
     }
   } catch (error) {
@@ -86,9 +86,9 @@ function cutOff(error: unknown): never {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });
 
-function decode(bytes: Buffer | null): string {
+function decode(bytes: Buffer | null, maxBytes: number): string {
   if (bytes === null) return '';
-  if (bytes.byteLength > MAX_BODY_BYTES) throw tooLarge();
+  if (bytes.byteLength > maxBytes) throw tooLarge(maxBytes);
   try {
     return utf8.decode(bytes);
   } catch {
@@ -187,4 +187,5 @@ function refusePacked(encoding: string): void {
     throw new ProblemError('unsupported-media-type', `content-encoding ${quoted(encoding)} is not taken`);
 }
 
-const tooLarge = () => new ProblemError('payload-too-large', `the body is longer than ${MAX_BODY_BYTES} bytes`);
+const tooLarge = (maxBytes: number) =>
+  new ProblemError('payload-too-large', `the body is longer than ${maxBytes} bytes`);

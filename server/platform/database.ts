@@ -132,13 +132,20 @@ export async function listen(
   return { stop: () => sql.end({ timeout: 1 }) };
 }
 
+/** What stands for itself only after a backslash. */
+const ESCAPED = /["\\]/;
+
 /** A Postgres array literal: the hot pool hands arrays over as text, each parsed once by the statement. */
 export function arrayLiteral(values: readonly (string | number | boolean | Date | null | undefined)[]): string {
   const items = values.map((value) => {
     if (value === null || value === undefined) return 'NULL';
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
     const text = value instanceof Date ? value.toISOString() : value;
-    return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
+    return ESCAPED.test(text) ? `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : `"${text}"`;
   });
   return `{${items.join(',')}}`;
 }
+
+/** The numbers of an array as the hot pool answers it. */
+export const numbersOf = (literal: string): number[] =>
+  literal === '{}' ? [] : literal.slice(1, -1).split(',').map(Number);

@@ -124,7 +124,9 @@ export function bind(app: Hono<Env>, edge: Edge, { endpoint, verb }: Route): voi
           edge.admission.count(endpoint, () => refuseForeign(endpoint, principal, params, edge.owners)),
         );
       const query = endpoint.query ? parse(endpoint.query, storable(c.req.query()), '#/query') : {};
-      const body = endpoint.body ? parse(endpoint.body, await readJson(c.env.incoming, endpoint.vital), '#') : {};
+      const body = endpoint.body
+        ? parse(endpoint.body, await readJson(c.env.incoming, endpoint.vital, endpoint.bodyBytes), '#')
+        : {};
       if (performance.now() - since > LATE_MS) {
         principal = await principalOf(c, edge, endpoint, address, true);
         authorise(endpoint, principal, params);

@@ -16,13 +16,17 @@ export function toProblem(error: unknown, requestId: string, log: Log): Problem 
     type: `https://muster.dev/problems/${problem.code}`,
     title: PROBLEMS[problem.code].title,
     status: problem.status,
-    // What a caller put in the wrong place is not sent back, for whoever reads along.
-    detail: maskText(problem.message),
-    code: problem.code,
-    ...(problem.errors ? { errors: problem.errors.map(maskError) } : {}),
+    ...told(problem),
     request_id: requestId,
   };
 }
+
+/** What a problem says of itself. What a caller put in the wrong place is not sent back, for whoever reads along. */
+export const told = ({ message, code, errors }: ProblemError): Pick<Problem, 'detail' | 'code' | 'errors'> => ({
+  detail: maskText(message),
+  code,
+  ...(errors ? { errors: errors.map(maskError) } : {}),
+});
 
 const maskError = ({ pointer, detail }: FieldError): FieldError => ({
   pointer: maskText(pointer),
@@ -37,13 +41,17 @@ const NAMED_CHARACTERS = 2_048;
 export function invalid(base: string, issues: readonly z.core.$ZodIssue[]): ProblemError {
   const all = issues.flatMap((issue) => fieldErrors(base, issue));
   const first = all[0]!;
-  let room = NAMED_CHARACTERS;
-  const errors = all.slice(0, NAMED).filter((error) => {
-    room -= JSON.stringify(error).length;
-    return room >= 0 || error === first;
-  });
   const more = all.length > 1 ? ` (and ${all.length - 1} more)` : '';
-  return new ProblemError('validation-failed', `${first.pointer} ${first.detail}${more}`, { errors });
+  return new ProblemError('validation-failed', `${first.pointer} ${first.detail}${more}`, { errors: named(all) });
+}
+
+/** Of the fields that are wrong as many as an answer names. */
+export function named(all: readonly FieldError[]): FieldError[] {
+  let room = NAMED_CHARACTERS;
+  return all.slice(0, NAMED).filter((error, n) => {
+    room -= JSON.stringify(error).length;
+    return room >= 0 || n === 0;
+  });
 }
 
 /** A key as a part of a JSON Pointer (RFC 6901); of a long one the beginning. */

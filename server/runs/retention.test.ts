@@ -3,7 +3,6 @@ import { eventually } from '@muster/testing/eventually';
 import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { claimTasks } from '../dispatch/store/claim.ts';
 import { noteRuns } from '../dispatch/store/heartbeat.ts';
 import { applyResults } from '../dispatch/store/results.ts';
 import { applyOutcomes, ensureOutcomeReader } from '../schedules/store/tick.ts';
@@ -67,7 +66,7 @@ describe.each([18, 15] as const)('retention on Postgres %i', (major) => {
     };
     const claim = async () => {
       const life = await it.agent();
-      const taken = await claimTasks(it.db.hot, [{ ...life, want: 1 }], [await it.classOf(`c${n}`)]);
+      const taken = await it.claim(it.db.hot, [{ ...life, want: 1 }], [await it.classOf(`c${n}`)]);
       return { ...life, fence: taken.get(life.agent_id)!.runs[0]!.fence };
     };
     const scheduled = async () => {

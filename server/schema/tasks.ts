@@ -30,7 +30,9 @@ export const classes = pgTable(
     /** What an agent's labels must be, and what they should be where such an agent waits. */
     labels_required: jsonb().notNull().default({}),
     labels_preferred: jsonb().notNull().default({}),
-    /** A hash of both, for they may be longer than an index takes; empty where there are none. */
+    /** How many of an agent's slots such a task takes. */
+    slot_cost: smallint().notNull().default(1),
+    /** A hash of both kinds of labels and of a slot_cost, for they may be longer than an index takes; empty where there are none. */
     labels_hash: text().notNull().default(''),
   },
   (t) => [uniqueIndex('classes_requirements').on(t.owner, t.capability, t.labels_hash)],
@@ -71,6 +73,9 @@ export const tasks = pgTable(
     /** Somebody waits for it: whoever ends it looks who. */
     has_dependents: boolean().notNull().default(false),
     schedule_id: idText(),
+    batch_id: idText(),
+    /** Which one of its batch it was, from 0. */
+    batch_index: smallint(),
     traceparent: text(),
     run_at: moment().notNull(),
     expires_at: moment(),
@@ -88,8 +93,19 @@ export const tasks = pgTable(
     index('tasks_owner').on(t.owner, t.task_id).where(sql`owner <> 'admin'`),
     index('tasks_timed_out').on(t.closed_at, t.task_id).where(sql`closed_status = 'TIMED_OUT'`),
     index('tasks_schedule_id').on(t.schedule_id).where(sql`schedule_id is not null`),
+    index('tasks_batch_id').on(t.batch_id).where(sql`batch_id is not null`),
   ],
 );
+
+/** Tasks that were submitted together. `others`: of its members those that are no tasks of it, by index, and what became of each instead. */
+export const batches = pgTable('batches', {
+  batch_id: idText().primaryKey(),
+  owner: text().notNull(),
+  atomic: boolean().notNull(),
+  size: integer().notNull(),
+  others: jsonb().notNull(),
+  created_at: moment().notNull(),
+});
 
 /** What may be claimed now, best first: `rank` is run_at moved earlier by five minutes per priority step. */
 export const ready = pgTable(
@@ -142,7 +158,9 @@ export const idempotency_keys = pgTable(
     owner: text().notNull(),
     idempotency_key: text().notNull(),
     request_hash: text().notNull(),
-    task_id: idText().notNull(),
+    /** What it made: a task or a batch. */
+    task_id: idText(),
+    batch_id: idText(),
     expires_at: moment().notNull(),
   },
   (t) => [primaryKey({ columns: [t.owner, t.idempotency_key] }), index('idempotency_keys_expires_at').on(t.expires_at)],
@@ -227,6 +245,8 @@ export const leases = pgTable(
     assigned_at: moment().notNull(),
     started_at: moment(),
     timeout_seconds: integer().notNull(),
+    /** How many slots its agent gets back when it ends. */
+    slot_cost: smallint().notNull().default(1),
     cancel_requested_at: moment(),
     progress: jsonb(),
   },

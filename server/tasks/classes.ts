@@ -21,11 +21,15 @@ export interface Classes {
   refresh(): Promise<void>;
 }
 
-/** One text for the same labels, in whatever order they were written; none where there are none. */
-function labelsHash({ labels_required: required, labels_preferred: preferred }: Requirements): string {
-  const sorted = [required, preferred].map((it) => Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1)));
-  if (sorted.every((it) => it.length === 0)) return '';
-  return createHash('sha256').update(JSON.stringify(sorted)).digest('base64url');
+/** One text for the same labels, in whatever order they were written, and the same slot_cost; none where there are none. */
+function requirementsHash({ labels_required, labels_preferred, slot_cost }: Requirements): string {
+  const sorted = [labels_required, labels_preferred].map((it) =>
+    Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+  if (slot_cost === 1 && sorted.every((it) => it.length === 0)) return '';
+  return createHash('sha256')
+    .update(JSON.stringify(slot_cost === 1 ? sorted : [...sorted, slot_cost]))
+    .digest('base64url');
 }
 
 export function createClasses(sql: Sql): Classes {
@@ -44,7 +48,7 @@ export function createClasses(sql: Sql): Classes {
   const learn = (rows: TaskClass[]) => {
     for (const row of rows) {
       if (known.has(row.class_id)) continue;
-      ids.set(keyOf(row, labelsHash(row)), row.class_id);
+      ids.set(keyOf(row, requirementsHash(row)), row.class_id);
       known.set(row.class_id, row);
       list.push(row);
       open = undefined;
@@ -68,8 +72,8 @@ export function createClasses(sql: Sql): Classes {
   };
   return {
     async idOf(wanted) {
-      const it = { labels_required: {}, labels_preferred: {}, ...wanted };
-      const hash = labelsHash(it);
+      const it = { labels_required: {}, labels_preferred: {}, slot_cost: 1, ...wanted };
+      const hash = requirementsHash(it);
       const key = keyOf(it, hash);
       const id = ids.get(key);
       if (id !== undefined) return id;

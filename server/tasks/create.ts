@@ -2,13 +2,14 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { InputOf, ResponseOf } from '@muster/shared/contract/endpoint';
 import type * as contract from '@muster/shared/contract/tasks';
 import { ProblemError } from '@muster/shared/errors';
+import { newId } from '@muster/shared/ids';
 import { actorOf } from '../audit/record.ts';
 import { type Ctx, ownerOf, shownOwner } from '../platform/ctx.ts';
 import { mismatch, type Once, onceOf } from '../platform/idempotency.ts';
 import { findTask } from './read.ts';
-import { setLimit } from './store/concurrency.ts';
+import { setLimits } from './store/concurrency.ts';
 import { missingTasks, settleDependencies } from './store/dependencies.ts';
-import { findOnce, findUnique, forgetOnce, pointOnce } from './store/keys.ts';
+import { findOnce, findUniques, forgetOnce, pointOnce } from './store/keys.ts';
 import type { TaskRow } from './store/read.ts';
 import { cancelTask } from './store/transitions.ts';
 import type { Submission, Submitted, Submitter } from './submit.ts';
@@ -18,20 +19,20 @@ type Body = InputOf<typeof contract.createTask>['body'];
 type Answer = ResponseOf<typeof contract.createTask>;
 
 /** For so long it is tried again when what stood in the way has gone in the very moment it was looked at, with growing pauses, in milliseconds. */
-const TRY = { forMs: 5_000, pauseMs: 2, mostMs: 50 };
+export const TRY = { forMs: 5_000, pauseMs: 2, mostMs: 50 };
 
 /** Submits a task. A request that was made before gets the task it made then; of a unique key only one task is open at a time. */
 export async function createTask(ctx: Ctx, submitter: Submitter, { body }: { body: Body }): Promise<Answer> {
   const once = onceOf(ctx.idempotencyKey, body);
   await refuseUnknown(ctx, body.depends_on ?? []);
   const { concurrency_key: key, concurrency_limit: max } = body;
-  if (key !== undefined) await setLimit(ctx.db.admin, { owner: ownerOf(ctx), key, max });
+  if (key !== undefined) await setLimits(ctx.db.admin, ownerOf(ctx), new Map([[key, max]]));
   const until = performance.now() + TRY.forMs;
   for (let tries = 1; ; tries += 1) {
-    const submitted = await submitter.submit(submissionOf(ctx, body, once));
+    const submitted = await submitter.submit(submissionOf(ctx, body, newId('task'), once));
     if (!submitted.refused) {
       // It is there, whatever becomes of this; the loop does so in any case.
-      if (submitted.status === 'BLOCKED') await settle(ctx, submitted.task.task_id).catch(() => {});
+      if (submitted.status === 'BLOCKED') await settle(ctx, [submitted.task.task_id]).catch(() => {});
       else if (key !== undefined) await unblock(ctx).catch(() => {});
       return answerOf(submitted);
     }
@@ -51,10 +52,10 @@ async function insteadOf(
 ): Promise<Answer | undefined> {
   const before = once && (await findOnce(ctx.db.admin, owner, once.idempotency_key));
   if (once && before && before.request_hash !== once.request_hash) throw mismatch(once.idempotency_key);
-  if (before?.made) return shown(await findTask(ctx, before.task_id));
+  if (before?.task_id && before.made) return shown(await findTask(ctx, before.task_id));
   // A coordinator that died may have left it: what is remembered is of an earlier try, and stands for no task either.
   const tried = { owner, key: once?.idempotency_key ?? '', task_id: before?.task_id ?? task_id };
-  const other = unique_key === undefined ? undefined : await findUnique(ctx.db.admin, owner, unique_key);
+  const other = unique_key && (await findUniques(ctx.db.admin, owner, [unique_key])).get(unique_key);
   if (other !== undefined && unique_policy === 'keep') {
     if (once) await pointOnce(ctx.db.admin, tried, other);
     return shown(await findTask(ctx, other));
@@ -85,12 +86,17 @@ async function refuseUnknown(ctx: Ctx, taskIds: readonly string[]): Promise<void
 }
 
 /** What it waits for may have ended while it was being submitted. */
-async function settle(ctx: Ctx, taskId: string): Promise<void> {
-  const { settled } = await settleDependencies(ctx.db.admin, { taskIds: [taskId] });
+export async function settle(ctx: Ctx, taskIds: readonly string[]): Promise<void> {
+  const { settled } = await settleDependencies(ctx.db.admin, { taskIds });
   if (settled > 0) await unblock(ctx);
 }
 
-const submissionOf = (ctx: Ctx, body: Body, once: Once | undefined): Submission => ({
+/** What a body asks for. */
+export const submissionOf = (ctx: Ctx, body: Body, task_id: string, once?: Once): Submission => ({
+  task_id,
+  class_id: 0,
+  agent_id: null,
+  boot_id: null,
   owner: ownerOf(ctx),
   client_id: body.client_id ?? null,
   task_type: body.task_type,
@@ -107,6 +113,7 @@ const submissionOf = (ctx: Ctx, body: Body, once: Once | undefined): Submission 
   task_timeout_seconds: body.task_timeout_seconds ?? null,
   labels_required: body.labels_required,
   labels_preferred: body.labels_preferred,
+  slot_cost: body.slot_cost,
   tags: body.tags,
   metadata: JSON.stringify(body.metadata),
   unique_key: body.unique_key ?? null,

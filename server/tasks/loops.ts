@@ -2,6 +2,7 @@ import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
 import { settleDependencies } from './store/dependencies.ts';
 import { forgetExpiredOnce } from './store/keys.ts';
+import { countUnheld, forgetHolds } from './store/limits.ts';
 import * as store from './store/transitions.ts';
 import { unblock } from './unblock.ts';
 
@@ -71,4 +72,11 @@ export const forgetOnceLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
     for (let last = BATCH; last === BATCH; forgotten += last) last = await forgetExpiredOnce(db.loops, BATCH);
     return forgotten;
   },
+});
+
+/** What was begun before everybody had heard of a limit is counted too. */
+export const holdLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
+  name: 'tasks.hold',
+  intervalMs: 1_000,
+  tick: async () => (await countUnheld(db.loops)) + (await forgetHolds(db.loops)),
 });

@@ -29,6 +29,10 @@ export async function findTask(ctx: Ctx, taskId: string): Promise<store.TaskRow>
   return row;
 }
 
+/** The error of a task as JSON text: its last run's or, where none ended it, why it was closed. */
+export const errorText = (error: string | null | undefined, closedReason: string | null): string =>
+  error ?? (closedReason === null ? 'null' : JSON.stringify({ message: closedReason }));
+
 /** A task with its data and runs. What agents and submitters sent goes out as it is stored, unparsed. */
 export async function getTask(ctx: Ctx, taskId: string): Promise<JsonText> {
   const row = await findTask(ctx, taskId);
@@ -36,9 +40,8 @@ export async function getTask(ctx: Ctx, taskId: string): Promise<JsonText> {
     store.findTaskData(ctx.db.admin, taskId, row.final_fence),
     store.listTaskRuns(ctx.db.admin, taskId),
   ]);
-  const closed = row.closed_reason === null ? null : JSON.stringify({ message: row.closed_reason });
   const head = JSON.stringify({ ...showTask(row), runs: runs.map(showRun) });
-  const tail = `"input_data":${data?.input_data ?? 'null'},"result_data":${data?.result_data ?? 'null'},"error":${data?.error ?? closed ?? 'null'}`;
+  const tail = `"input_data":${data?.input_data ?? 'null'},"result_data":${data?.result_data ?? 'null'},"error":${errorText(data?.error, row.closed_reason)}`;
   return new JsonText(`${head.slice(0, -1)},${tail}}`);
 }
 
@@ -49,7 +52,7 @@ export async function listTasks(
   const after = decodeCursor(cursor, 1)?.[0];
   const rows = await store.listTasks(ctx.db.admin, {
     ...filter,
-    metadata: pairIn('metadata', metadata),
+    metadata: pairIn('#/query/metadata', metadata),
     owner: shownOwner(ctx),
     after,
     limit: limit + 1,

@@ -27,6 +27,7 @@ export const assignedRun = z.object({
   input_data: json,
   attempt: z.int(),
   timeout_seconds: z.int(),
+  slot_cost: z.int().optional().describe('How many slots it takes, where it is more than one'),
   checkpoint: json.optional(),
   traceparent: z.string().optional(),
 });

@@ -29,6 +29,8 @@ export interface Endpoint {
   params?: z.ZodObject;
   query?: z.ZodObject;
   body?: z.ZodType;
+  /** The longest body, in bytes; 1 MiB unless said. */
+  bodyBytes?: number;
   /** The body may be left out. */
   bodyOptional?: boolean;
   /** The answer may be held back until there is something to say. */

@@ -70,6 +70,12 @@ export const priority = z.int().min(1).max(10);
 export const slots = z.int().min(1).max(10_000);
 export const fence = z.int().positive();
 
+/** `?dry_run=true`: say what would be done, and do nothing. */
+export const dryRun = z
+  .stringbool({ truthy: ['true'], falsy: ['false'], error: 'must be true or false' })
+  .default(false)
+  .meta({ type: 'boolean' });
+
 /** One page of a list, and how to ask for it. */
 export const pageQuery = {
   limit: z.coerce.number().int().min(1).max(200).default(50),

@@ -1,6 +1,8 @@
 import * as access from './access.ts';
 import * as agents from './agents.ts';
 import * as audit from './audit.ts';
+import * as batches from './batches.ts';
+import * as bulk from './bulk.ts';
 import * as dispatch from './dispatch.ts';
 import type { Endpoint } from './endpoint.ts';
 import * as enrollment from './enrollment.ts';
@@ -23,9 +25,9 @@ const endpointsOf = (module: Record<string, unknown>): Record<string, Endpoint> 
 /** All endpoints by their operation id, static paths before those with parameters. */
 export const ENDPOINTS: Record<string, Endpoint> = Object.assign(
   {},
-  ...[access, audit, enrollment, agents, trust, schedules, tasks, queue, runs, dispatch, ops].map((module) =>
-    endpointsOf(module),
+  ...[access, audit, enrollment, agents, trust, schedules, tasks, batches, bulk, queue, runs, dispatch, ops].map(
+    (module) => endpointsOf(module),
   ),
 );
 
-export { access, agents, audit, dispatch, enrollment, ops, queue, runs, schedules, tasks, trust };
+export { access, agents, audit, batches, bulk, dispatch, enrollment, ops, queue, runs, schedules, tasks, trust };

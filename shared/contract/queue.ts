@@ -19,6 +19,22 @@ import { taskSummary } from './tasks.ts';
 const count = z.int().min(0);
 const taskParams = z.object({ task_id: id('task') });
 
+const startsPerSecond = z.number().min(0.001).max(100_000);
+const bounds = {
+  max_running: z.int().min(1).max(100_000).describe('How many runs there may be at a time'),
+  starts_per_second: startsPerSecond.describe('How many runs may begin in a second; those of a tenth of one at once'),
+  weight: z.int().min(1).max(1_000).describe('An owner’s share beside others’; 1 unless said'),
+};
+const limit = z.object({
+  scope: z.enum(['global', 'owner', 'capability']),
+  name: z.string(),
+  max_running: bounds.max_running.nullable(),
+  starts_per_second: bounds.starts_per_second.nullable(),
+  weight: bounds.weight.nullable(),
+  running: count.describe('Runs it counts now, those that are being stopped too'),
+  updated_at: timestamp,
+});
+
 const queueFigures = z.object({
   ready: count,
   delayed: count,
@@ -48,6 +64,9 @@ export const getQueueStats = endpoint({
       .describe('At most 1,000'),
     totals: queueFigures,
     estimated: z.boolean(),
+    limits: z
+      .array(limit.omit({ weight: true, updated_at: true }))
+      .describe('What is limited, and how much of it runs: all to an admin, to others their own; at most 1,000'),
   }),
 });
 
@@ -92,6 +111,50 @@ export const resumeCapability = endpoint({
   path: '/aitp/queue/capabilities/{capability}/resume',
   summary: 'Hand them out again: an admin ends the pause for everybody, others their own',
   audit: 'capability.resume',
+});
+
+const limitParams = z.object({
+  scope: z.enum(['global', 'owner', 'capability']),
+  name: text(128)
+    .regex(/^(\*|[A-Za-z0-9][A-Za-z0-9._:@-]*)$/, { error: 'must be an owner or a capability, or * for the network' })
+    .describe('Whose or of what; `*` for the network'),
+});
+/** Limits are about everybody, so only an admin’s key will do. */
+const limiting = { tag: 'Queue', principals: ['key'], scope: 'admin', ownership: 'none' } as const;
+export const listLimits = endpoint({
+  ...limiting,
+  method: 'GET',
+  path: '/aitp/queue/limits',
+  summary: 'The limits of the network, of owners and of capabilities',
+  response: z.object({ data: z.array(limit).describe('At most 10,000') }),
+});
+export const putLimit = endpoint({
+  ...limiting,
+  method: 'PUT',
+  path: '/aitp/queue/limits/{scope}/{name}',
+  summary:
+    'Set a limit, in place of what it was. It holds within two seconds; what runs is counted and goes on. A capability is one that tasks require, to the letter',
+  audit: 'limit.set',
+  params: limitParams,
+  body: z
+    .strictObject({
+      max_running: bounds.max_running.optional(),
+      starts_per_second: bounds.starts_per_second.optional(),
+      weight: bounds.weight.optional().describe('Of owners only'),
+    })
+    .refine((body) => Object.keys(body).length > 0, { error: 'must limit something' }),
+  response: limit,
+  problems: ['conflict'],
+});
+export const deleteLimit = endpoint({
+  ...limiting,
+  method: 'DELETE',
+  path: '/aitp/queue/limits/{scope}/{name}',
+  summary: 'End a limit; what it was is the answer',
+  audit: 'limit.delete',
+  params: limitParams,
+  response: limit,
+  problems: ['not-found'],
 });
 
 export const getWorkload = endpoint({

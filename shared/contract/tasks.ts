@@ -39,6 +39,7 @@ const moreSettings = {
   labels_preferred: labelsOfAgents
     .default({})
     .describe('What labels it should have: one that waits with them is given the task before others'),
+  slot_cost: z.int().min(1).max(1_000).default(1).describe('How many of its slots an agent gives it'),
   retry_base_ms: z.int().min(1).max(3_600_000).default(BACKOFF_BASE_MS).describe('The first pause before a retry'),
   retry_cap_ms: z.int().min(1).max(86_400_000).default(BACKOFF_CAP_MS).describe('No pause is longer'),
   retry_jitter: z.boolean().default(true).describe('Spread each pause over its upper half'),
@@ -110,6 +111,7 @@ export const taskSummary = z.object({
   task_timeout_seconds: z.int().nullable(),
   labels_required: z.record(z.string(), z.string()),
   labels_preferred: z.record(z.string(), z.string()),
+  slot_cost: z.int(),
   tags: z.array(z.string()),
   metadata: json,
   unique_key: z.string().nullable(),
@@ -117,6 +119,7 @@ export const taskSummary = z.object({
   depends_on: z.array(z.string()),
   on_dependency_failure: z.string().nullable(),
   schedule_id: z.string().nullable(),
+  batch_id: z.string().nullable(),
   run_at: timestamp,
   expires_at: nullableTimestamp,
   created_at: timestamp,
@@ -131,6 +134,9 @@ export const task = taskSummary.extend({
 });
 export type Task = z.output<typeof task>;
 
+/** A task as somebody submits it. */
+export const newTask = z.strictObject({ ...taskSettings, ...moreSettings, ...ownSettings });
+
 const taskParams = z.object({ task_id: id('task') });
 
 export const createTask = endpoint({
@@ -143,7 +149,7 @@ export const createTask = endpoint({
   ownership: 'new',
   idempotent: true,
   status: 201,
-  body: z.strictObject({ ...taskSettings, ...moreSettings, ...ownSettings }),
+  body: newTask,
   response: z.object({
     task_id: id('task'),
     status: z.enum(states(TASK)),
@@ -170,6 +176,7 @@ export const listTasks = endpoint({
     client_id: text(128).optional(),
     tag: text(64).optional(),
     metadata: text(512).optional().describe('key=value, as text'),
+    batch_id: id('batch').optional(),
     ...pageQuery,
   }),
   response: page(taskSummary),

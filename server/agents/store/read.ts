@@ -8,11 +8,12 @@ export interface CandidateRow {
   serves: string;
   capabilities: string[];
   labels: Record<string, string>;
+  slots: number;
 }
 
 export async function findCandidates(hot: Sql, agentIds: readonly string[]): Promise<Map<string, CandidateRow>> {
   const rows = await hot.unsafe<(Omit<CandidateRow, 'capabilities'> & { capabilities: string })[]>(
-    'select agent_id, owner, serves, array_to_json(capabilities)::text as capabilities, labels from agents where agent_id = any($1::text::text[])',
+    'select agent_id, owner, serves, array_to_json(capabilities)::text as capabilities, labels, slots from agents where agent_id = any($1::text::text[])',
     [arrayLiteral(agentIds)],
     { prepare: true },
   );

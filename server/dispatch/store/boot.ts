@@ -32,7 +32,7 @@ gone as (delete from leases where agent_id in (select agent_id from locked where
 ${endedBy({ status, fault, error: `jsonb_build_object('code', '${code}', 'message', '${message}')` })},
 ${END_RUNS},
 changed as (
-  update agents set slots_used = slots_used - (select count(*) from judged), updated_at = (select now from clock), ${set}
+  update agents set slots_used = slots_used - (select coalesce(sum(slot_cost), 0) from judged), updated_at = (select now from clock), ${set}
   where agent_id in (select agent_id from locked)
   returning agent_id as subject_id, owner, null::jsonb as detail, jsonb_build_object('mode', (select mode from locked)) as before,
     jsonb_build_object('mode', mode) as after, slots_used, token_epoch, (select last_value from fence_seq) as fence

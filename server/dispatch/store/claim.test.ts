@@ -2,7 +2,8 @@ import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks } from '../../tasks/store/submit.ts';
 import { cancelTask } from '../../tasks/store/transitions.ts';
-import { claimTasks, findHeldRuns, findReadyClasses, listHeldRuns } from './claim.ts';
+import { findReadyClasses } from './claim.ts';
+import { findHeldRuns, listHeldRuns } from './held-runs.ts';
 
 describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
   let it: Rows;
@@ -13,7 +14,7 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
   afterAll(() => it.close());
 
   const claim = async (claims: (Life & { want: number })[], capabilities = ['echo']) =>
-    claimTasks(it.db.hot, claims, await Promise.all(capabilities.map((name) => it.classOf(name))));
+    it.claim(it.db.hot, claims, await Promise.all(capabilities.map((name) => it.classOf(name))));
   /** What one agent with room for everything is given, in the order of the fences. */
   const claimAll = async (want = 100, capabilities?: string[]) => {
     const agent = await it.agent({ slots: 1_000 });
@@ -39,6 +40,7 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
       input_data: '{"a": "ü\\"\\\\"}',
       attempt: 1,
       timeout_seconds: 9,
+      slot_cost: 1,
       traceparent: '00-ab',
     });
     expect(await it.status(id!)).toBe('ASSIGNED');
@@ -137,8 +139,8 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
     const other = await it.agent();
     const named = [fences.get(1)!, fences.get(0)!, 999_999];
     expect(await findHeldRuns(it.db.hot, agent.agent_id, named)).toEqual([
-      { fence: fences.get(0), cancel: false },
-      { fence: fences.get(1), cancel: true },
+      { fence: fences.get(0), cancel: false, slot_cost: 1 },
+      { fence: fences.get(1), cancel: true, slot_cost: 1 },
     ]);
     expect(await findHeldRuns(it.db.hot, other.agent_id, named)).toEqual([]);
   });

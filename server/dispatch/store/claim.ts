@@ -1,26 +1,14 @@
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
-import { runTimeout } from '../../tasks/store/submit.ts';
+import { runTimeout } from '../../tasks/store/times.ts';
+import { type HeadsOf, headsOf, type Lane } from './heads.ts';
+import { type ClaimedRun, checkpointOf, RUN } from './held-runs.ts';
 
 /** An agent that asks for work. */
 export interface Claimant {
   agent_id: string;
   boot_id: string;
   want: number;
-}
-
-/** A run as it is handed out; `input_data` is JSON text. */
-export interface ClaimedRun {
-  fence: number;
-  task_id: string;
-  task_type: string;
-  capability_required: string;
-  input_data: string;
-  attempt: number;
-  timeout_seconds: number;
-  traceparent: string | null;
-  /** JSON text: what an earlier attempt kept. */
-  checkpoint?: string | null;
 }
 
 /** What an agent is to the coordinator in the moment it asked. `current`: its boot is the newest. */
@@ -34,134 +22,149 @@ export interface Standing {
   runs: ClaimedRun[];
 }
 
-const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent, reset_fence`;
+/** Tasks for several agents, shared out in turns. Arrays are zipped by unnest; a subscript per row would parse the whole array each time. */
+const shared = (order: string) => ({
+  turns:
+    'select array_agg(agent_id order by i, ord) as ids, count(*) as n from asking, generate_series(1, asking.n) as i',
+  queue: `
+queue as (
+  select array_agg(task_id order by ${order}) as tasks, array_agg(replica order by ${order}) as replicas,
+    array_agg(class_id order by ${order}) as classes, array_agg(attempt order by ${order}) as attempts,
+    array_agg(failures order by ${order}) as failures
+  from heads
+),`,
+  zipped: `
+  unnest((select tasks from queue), (select replicas from queue), (select classes from queue), (select attempts from queue),
+    (select failures from queue), (select ids from turns)) as z(task_id, replica, class_id, attempt, failures, agent_id)`,
+});
 
-/** What an attempt hands to the next: the last checkpoint of the task's runs since somebody began it anew. A first attempt costs no look. */
-const checkpointOf = (run: string): string => `
-  left join lateral (
-    select (progress -> 'checkpoint')::text as checkpoint from runs
-    where ${run}.attempt > 1 and runs.task_id = ${run}.task_id and runs.fence > ${run}.reset_fence and runs.progress ? 'checkpoint' order by fence desc limit 1
-  ) k on true`;
+/** The same for one, who gets all of them: nearly every claim is of this form. */
+const sole = (order: string): ReturnType<typeof shared> => ({
+  turns: 'select n from asking',
+  queue: '',
+  zipped: `(select h.*, a.agent_id from heads h, asking a order by ${order}) z`,
+});
 
 /**
- * Claims the best tasks of some classes for the agents of a batch, shared out in turns. SKIP LOCKED lets any number of
- * coordinators claim at once. Agents are locked first, by id: the slots they have left are counted on the locked row.
- * Parameters are zipped by unnest and array_agg; a subscript per row would parse the whole array each time.
+ * Claims the best tasks of some classes for the agents of a batch. SKIP LOCKED lets any number of coordinators claim at once.
+ * Agents are locked first, by id: the slots they have left are counted on the locked row. It answers a row for each agent, and one for each run.
  */
-const CLAIM = `
-with clock as materialized (select muster_now() as now),
+const claiming = (
+  { parts, cost, missed, also }: HeadsOf,
+  { turns, queue, zipped }: ReturnType<typeof shared>,
+): string => `
+with recursive clock as materialized (select muster_now() as now),
 x as materialized (
   select * from unnest($1::text::text[], $2::text::text[], $3::text::int[]) with ordinality as x(agent_id, boot_id, want, ord)
 ),
 asking as materialized (
-  select a.agent_id, a.slots_used, a.mode, a.boot_id = x.boot_id and a.left_at is null as current, p.lease_expires_at, x.ord,
+  select a.agent_id, a.slots_used, a.mode, a.boot_id = x.boot_id and a.left_at is null as current, p.lease_expires_at, x.ord, a.slots - a.slots_used as free,
     case when a.mode = 'OPEN' and a.boot_id = x.boot_id and a.left_at is null and p.lease_expires_at > (select now from clock)
       then greatest(0, least(x.want, a.slots - a.slots_used)) else 0 end as n
   from (select * from x order by agent_id) x
   cross join lateral (select agent_id, slots, slots_used, mode, boot_id, left_at from agents where agents.agent_id = x.agent_id for no key update) a
   cross join lateral (select lease_expires_at from presence where presence.agent_id = x.agent_id offset 0) p
 ),
-turns as materialized (select array_agg(agent_id order by i, ord) as ids, count(*) as n from asking, generate_series(1, asking.n) as i),
-heads as materialized (
-  select r.* from unnest($4::text::bigint[]) as c(class_id) cross join lateral (
-    select ctid as place, rank, task_id, replica from ready where ready.class_id = c.class_id
-    order by rank, task_id, replica limit (select n from turns) for update skip locked
-  ) r
-),
-taken as (
-  delete from ready where ctid = any(array(select place from heads order by rank, task_id, replica limit (select n from turns)))
-  returning class_id, rank, task_id, replica, attempt, failures
-),
-queue as (
-  select array_agg(task_id order by rank, task_id, replica) as tasks, array_agg(replica order by rank, task_id, replica) as replicas,
-    array_agg(class_id order by rank, task_id, replica) as classes, array_agg(attempt order by rank, task_id, replica) as attempts,
-    array_agg(failures order by rank, task_id, replica) as failures
-  from taken
-),
+turns as materialized (${turns}),
+${parts},
+taken as (delete from ready where ctid = any(array(select place from heads))),${queue}
 claimed as materialized (
-  select nextval('fence_seq') as fence, z.agent_id, z.replica, z.class_id, z.attempt + 1 as attempt, z.failures, t.*
-  from unnest((select tasks from queue), (select replicas from queue), (select classes from queue), (select attempts from queue),
-    (select failures from queue), (select ids from turns)) as z(task_id, replica, class_id, attempt, failures, agent_id)
+  select nextval('fence_seq') as fence, z.agent_id, z.replica, z.class_id, z.attempt + 1 as attempt, z.failures, ${cost} as slot_cost, t.*
+  from ${zipped}
   cross join lateral (
     select ${RUN}, ${runTimeout('(select now from clock)')} as timeout_seconds from tasks where tasks.task_id = z.task_id offset 0
   ) t
   where z.task_id is not null
 ),
 leased as (
-  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds)
-  select fence, task_id, replica, agent_id, class_id, capability_required, attempt, failures, (select now from clock), timeout_seconds from claimed
+  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds, slot_cost)
+  select fence, task_id, replica, agent_id, class_id, capability_required, attempt, failures, (select now from clock), timeout_seconds, slot_cost from claimed
 ),
 slots as (
-  update agents set slots_used = agents.slots_used + g.n from (select agent_id, count(*) as n from claimed group by 1) g
+  update agents set slots_used = agents.slots_used + g.n from (select agent_id, sum(slot_cost) as n from claimed group by 1) g
   where agents.agent_id = any(array(select distinct agent_id from claimed)) and agents.agent_id = g.agent_id
 ),
+${also}
 assigned as (${runEvent('run.assigned', 'claimed')})
-select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at, a.n > 0 as able,
-  c.fence, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt, c.timeout_seconds, c.traceparent, k.checkpoint
-from asking a left join claimed c on c.agent_id = a.agent_id ${checkpointOf('c')} order by c.fence`;
+select a.agent_id, a.slots_used, a.mode, a.current, a.lease_expires_at, a.n > 0 as able, ${missed} as missed, null::bigint as fence, null::bigint as class_id,
+  null as task_id, null as task_type, null as capability_required, null as input_data, null::int as attempt, null::int as timeout_seconds,
+  null::smallint as slot_cost, null as traceparent, null as checkpoint
+from asking a
+union all
+select c.agent_id, null, null, null, null, null, null, c.fence, c.class_id, c.task_id, c.task_type, c.capability_required, c.input_data, c.attempt,
+  c.timeout_seconds, c.slot_cost, c.traceparent, ${checkpointOf('c')}
+from claimed c order by fence nulls first`;
 
-interface ClaimRow extends Omit<ClaimedRun, 'fence'>, Omit<Standing, 'runs'> {
-  agent_id: string;
-  fence: string | null;
+const CLAIMS = Object.fromEntries(
+  Object.entries(headsOf).map(([form, heads]) => [
+    form,
+    { sole: claiming(heads, sole(heads.order)), shared: claiming(heads, shared(heads.order)) },
+  ]),
+);
+
+/** How an agent stands, or a run of one. */
+type ClaimRow = { agent_id: string } & (
+  | (Omit<Standing, 'runs'> & { missed: boolean; fence: null })
+  | (Omit<ClaimedRun, 'fence'> & { fence: string; class_id: string })
+);
+
+export interface Claimed {
+  /** By agent: how it stands, and the runs it was given. An agent that is not here does not exist. */
+  standings: Map<string, Standing>;
+  /** How many tasks of each class were handed out. */
+  taken: Map<number, number>;
+  /** Others had some of the tasks in hand, and there may be more behind them. */
+  missed: boolean;
 }
 
-/** By agent: how it stands, and the runs it was given. An agent that is not in the answer does not exist. */
-export async function claimTasks(
-  hot: Sql,
-  claimants: readonly Claimant[],
-  classIds: readonly number[],
-): Promise<Map<string, Standing>> {
+/** Which statement claims of these classes: the more is asked of the order, the more it does. */
+function formOf(lanes: readonly Lane[]): keyof typeof headsOf {
+  if (lanes.some((lane) => lane.slot_cost > 1)) return 'costly';
+  if (lanes.some((lane) => lane.limited)) return 'limited';
+  if (lanes.some((lane) => lane.owner !== lanes[0]!.owner)) return 'fair';
+  return lanes.length > 1 ? 'merged' : 'single';
+}
+
+/** Claims for agents. Where some tasks take several slots, for one agent at a time. */
+export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes: readonly Lane[]): Promise<Claimed> {
+  const form = formOf(lanes);
   const rows = await hot.unsafe<ClaimRow[]>(
-    CLAIM,
+    CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'],
     [
       arrayLiteral(claimants.map((it) => it.agent_id)),
       arrayLiteral(claimants.map((it) => it.boot_id)),
       arrayLiteral(claimants.map((it) => it.want)),
-      arrayLiteral(classIds),
+      ...headsOf[form].columns.map((name) => arrayLiteral(lanes.map((lane) => lane[name]))),
     ],
     { prepare: true },
   );
-  const standings = new Map<string, Standing>();
-  for (const { agent_id, slots_used, mode, current, lease_expires_at, able, fence, ...run } of rows) {
-    const standing = standings.get(agent_id) ?? { slots_used, mode, current, lease_expires_at, able, runs: [] };
-    standings.set(agent_id, standing);
-    if (fence !== null) standing.runs.push({ ...run, fence: Number(fence) });
+  const claimed: Claimed = { standings: new Map(), taken: new Map(), missed: false };
+  for (const row of rows) {
+    if (row.fence === null) {
+      const { agent_id, slots_used, mode, current, lease_expires_at, able, missed } = row;
+      claimed.standings.set(agent_id, { slots_used, mode, current, lease_expires_at, able, runs: [] });
+      claimed.missed = missed;
+    } else {
+      claimed.standings.get(row.agent_id)!.runs.push(runOf(row));
+      const classId = Number(row.class_id);
+      claimed.taken.set(classId, (claimed.taken.get(classId) ?? 0) + 1);
+    }
   }
-  return standings;
+  return claimed;
 }
 
-/** A run an agent is leased, and whether it is to be stopped. */
-export interface HeldRun extends ClaimedRun {
-  cancel: boolean;
-}
-
-/** All that an agent is leased, for a poll that does not name all of it: the reply that told of it was lost. */
-export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]> {
-  const rows = await hot.unsafe<(Omit<HeldRun, 'fence'> & { fence: string })[]>(
-    `select h.*, k.checkpoint from (
-       select l.fence, l.attempt, l.timeout_seconds, l.cancel_requested_at is not null as cancel, t.*
-       from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
-     ) h ${checkpointOf('h')} order by h.fence`,
-    [agentId],
-    { prepare: true },
-  );
-  return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
-}
-
-/** Which of these runs the agent does hold, and which of them are to be stopped. */
-export async function findHeldRuns(
-  hot: Sql,
-  agentId: string,
-  fences: readonly number[],
-): Promise<{ fence: number; cancel: boolean }[]> {
-  const rows = await hot.unsafe<{ fence: string; cancel: boolean }[]>(
-    `select fence, cancel_requested_at is not null as cancel from leases
-     where fence = any($1::text::bigint[]) and agent_id = $2 order by fence`,
-    [arrayLiteral(fences), agentId],
-    { prepare: true },
-  );
-  return rows.map((row) => ({ fence: Number(row.fence), cancel: row.cancel }));
-}
+const runOf = (row: Extract<ClaimRow, { fence: string }>): ClaimedRun => ({
+  fence: Number(row.fence),
+  task_id: row.task_id,
+  task_type: row.task_type,
+  capability_required: row.capability_required,
+  input_data: row.input_data,
+  attempt: row.attempt,
+  timeout_seconds: row.timeout_seconds,
+  slot_cost: row.slot_cost,
+  traceparent: row.traceparent,
+  checkpoint: row.checkpoint ?? null,
+});
 
 /** Which of these classes have work waiting. */
 export async function findReadyClasses(hot: Sql, classIds: readonly number[]): Promise<number[]> {

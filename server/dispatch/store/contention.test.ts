@@ -1,12 +1,13 @@
 import { newId, runIdOf } from '@muster/shared/ids';
-import { type Life, openRows, type Rows } from '@muster/testing/rows';
+import { type Life, lane, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Ctx } from '../../platform/ctx.ts';
 import type { Database } from '../../platform/database.ts';
 import type { Notifier } from '../../platform/notify.ts';
 import { sqlState } from '../../platform/storage-errors.ts';
 import { cancelTask } from '../../tasks/cancel.ts';
-import { setLimit } from '../../tasks/store/concurrency.ts';
+import { createLimits } from '../../tasks/limits.ts';
+import { setLimits } from '../../tasks/store/concurrency.ts';
 import { settleDependencies } from '../../tasks/store/dependencies.ts';
 import { moveRank } from '../../tasks/store/priority.ts';
 import { expireTasks, promoteTasks, retryTask } from '../../tasks/store/transitions.ts';
@@ -16,10 +17,11 @@ import { createClaimer } from '../claim.ts';
 import { createBeater, createNoter } from '../heartbeat.ts';
 import { createReporter, type Verdict } from '../report.ts';
 import { bootAgent, leaveAgent } from './boot.ts';
-import { claimTasks } from './claim.ts';
 import { reapLeases, timeOutRuns } from './reap.ts';
 
 const notifier: Notifier = { tell() {}, on() {}, setPeers() {}, async start() {}, async stop() {} };
+/** As many tasks are claimed by sixty-four. */
+const CLAIMED = Number(process.env.CLAIMED ?? 5_000);
 const MIX_MS = 5_000;
 /** The n-th may be had n times at once, until somebody says otherwise. */
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
@@ -31,7 +33,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
   const classes = {
     idOf: ({ owner, capability }: { owner: string; capability: string }) => it.classOf(capability, owner),
     all: () => [],
-    find: () => undefined,
+    find: (class_id: number) => ({ ...lane(class_id), labels_required: {}, labels_preferred: {} }),
     onNew() {},
     open: () => [],
     isPaused: () => false,
@@ -41,7 +43,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
   return {
     db,
     submitter: createSubmitter(deps, classes, handOff),
-    claim: createClaimer(deps),
+    claim: createClaimer(deps, classes, createLimits(db.admin)),
     beat: createBeater(deps),
     note: createNoter(deps),
     reporter: createReporter(deps),
@@ -55,10 +57,13 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
 }
 
 const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)]!;
-const submission = (task: Awaited<ReturnType<Rows['task']>>) => {
-  const { task_id: _, class_id: __, agent_id: ___, boot_id: ____, ...rest } = task;
-  return { ...rest, labels_required: {}, labels_preferred: {} };
-};
+const submission = (task: Awaited<ReturnType<Rows['task']>>) => ({
+  ...task,
+  task_id: newId('task'),
+  labels_required: {},
+  labels_preferred: {},
+  slot_cost: 1,
+});
 
 describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
   let it: Rows;
@@ -76,32 +81,38 @@ describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {
   afterEach(() => it.finish());
   afterAll(() => it.close());
 
-  test('sixty-four claimers take five thousand tasks, each once', async () => {
+  test('sixty-four claimers take thousands of tasks, each once, and fences only rise', async () => {
     const classIds = [await it.classOf('echo'), await it.classOf('other')];
-    const tasks = Array.from({ length: 5_000 }, (_, n) => ({ capability_required: n % 3 ? 'echo' : 'other' }));
+    const tasks = Array.from({ length: CLAIMED }, (_, n) => ({ capability_required: n % 3 ? 'echo' : 'other' }));
     for (let n = 0; n < tasks.length; n += 1_000) await it.submit(...tasks.slice(n, n + 1_000));
     const pools = [it.openMore({ hotConnections: 12 }), it.openMore({ hotConnections: 12 })];
     const fences: number[] = [];
     const ids: string[] = [];
     const claimer = async (agent: Life, { hot }: Database) => {
+      let last = 0;
       for (let found = 1; found > 0; ) {
-        const standings = await claimTasks(hot, [{ ...agent, want: 20 }], classIds);
+        const standings = await it.claim(hot, [{ ...agent, want: 20 }], classIds);
         const { runs } = standings.get(agent.agent_id)!;
         fences.push(...runs.map((run) => run.fence));
         ids.push(...runs.map((run) => run.task_id));
+        // What is claimed later has a higher one.
+        for (const { fence } of runs) {
+          expect(fence).toBeGreaterThan(last);
+          last = fence;
+        }
         found = runs.length;
       }
     };
-    const agents = await Promise.all(Array.from({ length: 32 }, () => it.agent({ slots: 200 })));
+    const agents = await Promise.all(Array.from({ length: 32 }, () => it.agent({ slots: CLAIMED })));
     // Each agent asks both coordinators at once.
     await Promise.all(agents.flatMap((agent) => pools.map((pool) => claimer(agent, pool))));
     // A claimer may find only rows that others have in hand; what those left is taken now.
-    await claimer(await it.agent({ slots: 5_000 }), pools[0]!);
-    expect(ids).toHaveLength(5_000);
-    expect(new Set(ids).size).toBe(5_000);
-    expect(new Set(fences).size).toBe(5_000);
-    expect(await it.sql`select count(*)::int as n from leases`).toEqual([{ n: 5_000 }]);
-  });
+    await claimer(await it.agent({ slots: CLAIMED }), pools[0]!);
+    expect(ids).toHaveLength(CLAIMED);
+    expect(new Set(ids).size).toBe(CLAIMED);
+    expect(new Set(fences).size).toBe(CLAIMED);
+    expect(await it.sql`select count(*)::int as n from leases`).toEqual([{ n: CLAIMED }]);
+  }, 600_000);
 
   test('a cancel that races a claim or a result has one winner', async () => {
     const [one, two] = [coordinator(it), coordinator(it)];
@@ -250,7 +261,7 @@ async function createWorld(it: Rows) {
   const both = [coordinator(it, handOff), coordinator(it, handOff)];
   const classIds = [await it.classOf('echo'), await it.classOf('other')];
   const task = await it.task({ max_retries: 2, retry_policy: 'fixed' });
-  for (const [n, key] of KEYS.entries()) await setLimit(it.sql, { owner: 'admin', key, max: n + 1 });
+  for (const [n, key] of KEYS.entries()) await setLimits(it.sql, 'admin', new Map([[key, n + 1]]));
 
   const tell = async (
     at: (typeof both)[number],
@@ -287,7 +298,7 @@ async function createWorld(it: Rows) {
         };
         if (Math.random() > 0.3) return [pick(both).submitter.submit(own)];
         const request = { ...own, idempotency_key: `r${Math.floor(Math.random() * 5_000)}`, request_hash: '' };
-        return both.map(({ submitter }) => submitter.submit(request));
+        return both.map(({ submitter }) => submitter.submit({ ...request, task_id: newId('task') }));
       }).flat();
       for (const { task, refused } of await Promise.all(some)) {
         if (refused) counts.refused += 1;
@@ -301,7 +312,7 @@ async function createWorld(it: Rows) {
       counts.unblocked += moved[0]! + moved[1]!;
     },
     async expire() {
-      await setLimit(pick(both).db.admin, { owner: 'admin', key: pick(KEYS), max: 1 + Math.floor(Math.random() * 6) });
+      await setLimits(pick(both).db.admin, 'admin', new Map([[pick(KEYS), 1 + Math.floor(Math.random() * 6)]]));
       counts.expired += await expireTasks(pick(both).db.loops, 100);
     },
     async hurry() {
@@ -377,7 +388,7 @@ async function createWorld(it: Rows) {
     },
     /** Lets everything end: whatever waits gets its turn. */
     async settle() {
-      for (const key of KEYS) await setLimit(it.sql, { owner: 'admin', key, max: 10_000 });
+      for (const key of KEYS) await setLimits(it.sql, 'admin', new Map([[key, 10_000]]));
       for (let left = 1, rounds = 0; left > 0; rounds += 1) {
         expect(rounds, 'somebody waits for ever').toBeLessThan(60);
         await it.clock.advance('1h', { beats: 'missed' });
@@ -387,7 +398,7 @@ async function createWorld(it: Rows) {
         await Promise.all(both.map((at) => at.unblock()));
         await promoteTasks(both[0]!.db.hot, 5_000);
         const life = await it.agent({ slots: 5_000 });
-        const runs = await claimTasks(both[0]!.db.hot, [{ ...life, want: 5_000 }], classIds);
+        const runs = await it.claim(both[0]!.db.hot, [{ ...life, want: 5_000 }], classIds);
         await both[0]!.reporter.report(
           life,
           runs.get(life.agent_id)!.runs.map(({ fence }) => ({ run_id: runIdOf(fence), fence, outcome: 'COMPLETED' })),

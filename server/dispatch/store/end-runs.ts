@@ -24,13 +24,13 @@ const POISONED = `
  * becomes of each task, writes the run (its evidence), folds the evidence into trust, queues the task again or not, and
  * records the event. The slots are given back beside it (RELEASE_SLOTS), or where the agents' rows change anyway. Whoever begins such a statement has locked the agents' rows, in id order.
  *
+ * What many parts look at stands first in `judged`: a row is taken apart up to the last column that is wanted, in each of them.
  * It reads the CTE `ended`: the deleted leases, with the status, fault, retryable, result_data, error and ord of each.
  * `next`: `final` the task ends with this run, `ready` and `delayed` it is tried again, `none` it had been cancelled.
  */
 export const END_RUNS = `
 judged as materialized (
-  select e.*, t.rank, t.retry_policy, t.retry_base_ms, t.retry_cap_ms, t.retry_jitter, t.unique_key, t.has_dependents, t.owner, t.concurrency_key, p.poisoned,
-    case when e.cancel_requested_at is not null then 'CANCELLED' when e.status = 'CANCELLED' then 'RETURNED' else e.status end as run_status,
+  select
     case
       when e.cancel_requested_at is not null then 'none'
       when e.status = 'COMPLETED' then 'final'
@@ -39,7 +39,11 @@ judged as materialized (
         or t.run_at + make_interval(secs => t.task_timeout_seconds) <= (select now from clock) or p.poisoned then 'final'
       when e.status = 'LOST' then 'ready'
       else 'delayed'
-    end as next
+    end as next,
+    case when e.cancel_requested_at is not null then 'CANCELLED' when e.status = 'CANCELLED' then 'RETURNED' else e.status end as run_status,
+    t.has_dependents, t.unique_key, t.concurrency_key, e.fence, e.ord, e.agent_id, e.capability, e.class_id, e.slot_cost, e.task_id, e.fault, e.status, t.owner,
+    e.replica, e.attempt, e.failures, e.assigned_at, e.started_at, e.progress, e.result_data, e.error, p.poisoned, t.rank, t.retry_policy, t.retry_base_ms,
+    t.retry_cap_ms, t.retry_jitter
   from ended e cross join lateral (
     select rank, run_at, max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, unique_key,
       has_dependents, owner, concurrency_key, reset_fence from tasks where tasks.task_id = e.task_id offset 0
@@ -76,12 +80,12 @@ finished as (${runEvent('run.finished', 'judged')})`;
 /** Gives back the slots of the runs that ended. */
 export const RELEASE_SLOTS = `
 released as (
-  update agents set slots_used = slots_used - g.n from (select agent_id, count(*) as n from judged group by 1) g
+  update agents set slots_used = slots_used - g.n from (select agent_id, sum(slot_cost) as n from judged group by 1) g
   where agents.agent_id = any(array(select distinct agent_id from judged)) and agents.agent_id = g.agent_id
 )`;
 
 /** What an `ended` CTE is made of where the coordinator ends runs by itself: `gone` are the deleted leases. */
 export const endedBy = ({ status, fault, error }: { status: string; fault: string; error: string }): string => `
-ended as materialized (
+ended as (
   select g.*, '${status}' as status, ${fault} as fault, true as retryable, null::json as result_data, ${error} as error, g.fence as ord from gone g
 )`;

@@ -3,7 +3,6 @@ import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks } from '../../tasks/store/submit.ts';
 import { leaveAgent, revokeAgent } from './boot.ts';
-import { claimTasks } from './claim.ts';
 
 describe.each([18, 15] as const)('what waited for the row of an agent that goes, on Postgres %i', (major) => {
   let it: Rows;
@@ -38,7 +37,7 @@ describe.each([18, 15] as const)('what waited for the row of an agent that goes,
       const agent = await it.agent();
       const [id] = await it.submit({});
       const classes = [await it.classOf('echo')];
-      const standings = await whileGoing(how, agent, () => claimTasks(it.db.hot, [{ ...agent, want: 1 }], classes));
+      const standings = await whileGoing(how, agent, () => it.claim(it.db.hot, [{ ...agent, want: 1 }], classes));
       expect(standings.get(agent.agent_id)).toMatchObject({ runs: [], able: false });
       expect(await it.status(id!)).toBe('PENDING');
       expect(await it.sql`select 1 from leases`).toHaveLength(0);
@@ -53,7 +52,7 @@ describe.each([18, 15] as const)('what waited for the row of an agent that goes,
       expect(await it.sql`select 1 from leases`).toHaveLength(0);
       // Somebody else does it.
       const other = await it.agent();
-      const standings = await claimTasks(it.db.hot, [{ ...other, want: 1 }], [await it.classOf('echo')]);
+      const standings = await it.claim(it.db.hot, [{ ...other, want: 1 }], [await it.classOf('echo')]);
       expect(standings.get(other.agent_id)!.runs).toMatchObject([{ task_id: task.task_id }]);
     });
   });

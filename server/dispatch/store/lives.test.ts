@@ -4,12 +4,13 @@ import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { setMode } from '../../agents/store/write.ts';
 import { beatCoordinator } from '../../ops/store.ts';
+import { createClasses } from '../../tasks/classes.ts';
+import { createLimits } from '../../tasks/limits.ts';
 import { insertTasks, type NewTask } from '../../tasks/store/submit.ts';
 import { cancelTask } from '../../tasks/store/transitions.ts';
 import { createClaimer } from '../claim.ts';
 import { createNoter } from '../heartbeat.ts';
 import { bootAgent, leaveAgent, revokeAgent } from './boot.ts';
-import { claimTasks } from './claim.ts';
 import { type Beat, beatAgents, LEASE_TTL_MS, noteRuns } from './heartbeat.ts';
 import { reapLeases, timeOutRuns } from './reap.ts';
 import { applyResults } from './results.ts';
@@ -45,7 +46,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
       ...over,
     });
   const claim = async (agent: Life, want = 1) =>
-    (await claimTasks(it.db.hot, [{ ...agent, want }], [await it.classOf('echo')])).get(agent.agent_id)!;
+    (await it.claim(it.db.hot, [{ ...agent, want }], [await it.classOf('echo')])).get(agent.agent_id)!;
   const complete = (agent: Life, fence: number) =>
     applyResults(it.db.hot, [
       { ...agent, fence, status: 'COMPLETED', fault: null, retryable: true, result_data: null, error: null },
@@ -341,7 +342,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
     const whileClaiming = async <T>(agent: Life, work: () => Promise<T>) => {
       const { hot } = it.openMore({ hotConnections: 1 });
       await hot`begin`;
-      const standings = await claimTasks(hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
+      const standings = await it.claim(hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
       const working = work();
       await eventually(async () => {
         const waiting =
@@ -381,8 +382,10 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
     await it.submit({}, {});
     const bootId = newId('boot');
     await boot(old, { bootId });
-    const ask = createClaimer({ db: it.db });
     const classIds = [await it.classOf('echo')];
+    const classes = createClasses(it.sql);
+    await classes.refresh();
+    const ask = createClaimer({ db: it.db }, classes, createLimits(it.sql));
     for (const oldFirst of [true, false]) {
       const lives = [old, { ...old, boot_id: bootId }];
       const asked = oldFirst ? lives : lives.reverse();

@@ -3,7 +3,6 @@ import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { beatCoordinator } from '../../ops/store.ts';
 import { GAP_MS } from '../../platform/cluster.ts';
-import { claimTasks } from './claim.ts';
 import { LEASE_TTL_MS } from './heartbeat.ts';
 import { reapLeases, timeOutRuns } from './reap.ts';
 
@@ -25,7 +24,7 @@ describe.each([18, 15] as const)('after an outage, on Postgres %i', (major) => {
     await it.submit({ timeout_seconds: 1 });
     const agent = await it.agent();
     const classes = [await it.classOf('echo')];
-    expect((await claimTasks(it.db.hot, [{ ...agent, want: 1 }], classes)).get(agent.agent_id)!.runs).toHaveLength(1);
+    expect((await it.claim(it.db.hot, [{ ...agent, want: 1 }], classes)).get(agent.agent_id)!.runs).toHaveLength(1);
 
     // Nobody was there for ten minutes: lease and timeout are long over, and the loops come back in any order.
     await pass(600_000);

@@ -1,7 +1,6 @@
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { promoteTasks } from '../../tasks/store/transitions.ts';
-import { claimTasks } from './claim.ts';
 import { applyResults } from './results.ts';
 
 describe.each([18, 15] as const)('a task nobody keeps, on Postgres %i', (major) => {
@@ -13,7 +12,7 @@ describe.each([18, 15] as const)('a task nobody keeps, on Postgres %i', (major) 
   afterAll(() => it.close());
 
   const claim = async (agent: Awaited<ReturnType<Rows['agent']>>) =>
-    (await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')])).get(agent.agent_id)!.runs[0];
+    (await it.claim(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')])).get(agent.agent_id)!.runs[0];
   const giveBack = (agent: Awaited<ReturnType<Rows['agent']>>, fence: number) =>
     applyResults(it.db.hot, [
       { ...agent, fence, status: 'RETURNED', fault: null, retryable: true, result_data: null, error: null },

@@ -6,7 +6,6 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks, type NewTask } from '../../tasks/store/submit.ts';
 import { cancelTask, promoteTasks } from '../../tasks/store/transitions.ts';
 import { createReporter, reportResult } from '../report.ts';
-import { claimTasks } from './claim.ts';
 import { noteRuns } from './heartbeat.ts';
 import { applyResults, findEndedRuns, type NewResult } from './results.ts';
 
@@ -40,7 +39,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const { task_id, fence } = await lease(agent);
     const applied = await applyResults(it.db.hot, [result(agent, fence, { result_data: '{"n": "ü\\\\,\\""}' })]);
     expect(applied).toEqual([
-      { ...agent, fence, awaited: false, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
+      { position: 0, awaited: false, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
     ]);
     expect(await it.status(task_id)).toBe('COMPLETED');
     expect(await rowsOf(task_id)).toMatchObject([{ status: 'COMPLETED', final: true, result_data: { n: 'ü\\,"' } }]);
@@ -85,7 +84,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const outcomes = ['FAILED', 'RETURNED', 'TIMED_OUT', 'FAILED'];
     for (const status of outcomes) {
       await promoteTasks(it.db.hot, 10);
-      const standings = await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
+      const standings = await it.claim(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
       await applyResults(it.db.hot, [result(agent, standings.get(agent.agent_id)!.runs[0]!.fence, { status })]);
       await it.clock.advance('2s');
     }
@@ -179,7 +178,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
       const [owner, thief] = [await it.agent(), await it.agent()];
       const [wanted, own] = [await lease(owner), await lease(owner)];
       const applied = await applyResults(it.db.hot, [result(thief, wanted.fence), result(owner, own.fence)]);
-      expect(applied.map((it) => it.fence)).toEqual([own.fence]);
+      expect(applied.map((it) => it.position)).toEqual([1]);
       expect(await it.status(wanted.task_id)).toBe('ASSIGNED');
     });
 

@@ -73,7 +73,11 @@ export async function forgetTasks(sql: Sql, stretch: Stretch, by?: Actor): Promi
   const [row] = await transition<Forgotten>(sql, {
     before: {
       ...ripeOf(sql, stretch),
-      gone: sql`delete from tasks where task_id = any(array(select task_id from ripe)) returning task_id, owner`,
+      gone: sql`delete from tasks where task_id = any(array(select task_id from ripe)) returning task_id, owner, batch_id`,
+      // With its last task.
+      gone_batches: sql`
+        delete from batches b where b.batch_id = any(array(select batch_id from gone))
+          and not exists (select from tasks t where t.batch_id = b.batch_id and t.task_id not in (select task_id from gone))`,
       gone_runs: sql`delete from runs where task_id = any(array(select task_id from ripe)) returning fence, task_id`,
       unlimited: sql`
         delete from expiring where ctid = any(array(

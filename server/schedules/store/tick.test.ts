@@ -2,7 +2,6 @@ import { newId } from '@muster/shared/ids';
 import { eventually } from '@muster/testing/eventually';
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { claimTasks } from '../../dispatch/store/claim.ts';
 import { applyResults } from '../../dispatch/store/results.ts';
 import { createClock } from '../../platform/clock.ts';
 import type { Ctx } from '../../platform/ctx.ts';
@@ -223,7 +222,7 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
     for (const status of ends) {
       await it.sql`update schedules set next_run_at = (select muster_now()) - random() * interval '1 s', max_retries = 0`;
       const [fired] = await fireSchedules(it.sql, [await firing(id)]);
-      const { runs } = (await claimTasks(it.db.hot, [{ ...agent, want: 1 }], classIds)).get(agent.agent_id)!;
+      const { runs } = (await it.claim(it.db.hot, [{ ...agent, want: 1 }], classIds)).get(agent.agent_id)!;
       if (status === 'CANCELLED') await cancelTask(it.sql, fired!.task_id, null);
       const rest = { fault: status === 'COMPLETED' ? null : 'agent', retryable: true, result_data: null, error: null };
       await applyResults(it.db.hot, [{ ...agent, fence: runs[0]!.fence, status, ...rest }]);

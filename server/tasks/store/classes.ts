@@ -7,6 +7,8 @@ export interface Requirements {
   /** What its labels must be, and what they should be. */
   labels_required: Record<string, string>;
   labels_preferred: Record<string, string>;
+  /** How many of its slots a task takes. */
+  slot_cost: number;
 }
 
 /** The distinct requirements of tasks: what an agent must be and do to be given one. */
@@ -14,16 +16,16 @@ export interface TaskClass extends Requirements {
   class_id: number;
 }
 
-const COLUMNS = ['class_id::int', 'owner', 'capability', 'labels_required', 'labels_preferred'].join(', ');
+const COLUMNS = ['class_id::int', 'owner', 'capability', 'labels_required', 'labels_preferred', 'slot_cost'].join(', ');
 
-/** Finds or makes a class; when two make it at the same moment, both get the one. `hash` stands for the labels. */
+/** Finds or makes a class; when two make it at the same moment, both get the one. `hash` stands for the labels and the slot_cost. */
 export async function ensureClass(sql: Sql, it: Requirements, hash: string): Promise<TaskClass> {
   const [found] = await sql<TaskClass[]>`
     select ${sql.unsafe(COLUMNS)} from classes where owner = ${it.owner} and capability = ${it.capability} and labels_hash = ${hash}`;
   if (found) return found;
   const [made] = await sql<TaskClass[]>`
-    insert into classes (owner, capability, labels_required, labels_preferred, labels_hash)
-    values (${it.owner}, ${it.capability}, ${sql.json(it.labels_required)}, ${sql.json(it.labels_preferred)}, ${hash})
+    insert into classes (owner, capability, labels_required, labels_preferred, slot_cost, labels_hash)
+    values (${it.owner}, ${it.capability}, ${sql.json(it.labels_required)}, ${sql.json(it.labels_preferred)}, ${it.slot_cost}, ${hash})
     on conflict (owner, capability, labels_hash) do update set capability = excluded.capability
     returning ${sql.unsafe(COLUMNS)}`;
   return made!;

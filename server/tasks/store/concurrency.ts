@@ -78,12 +78,11 @@ export async function admitGated(
   return { classIds, next: classIds.length === limit ? after : keys === KEYS ? at : undefined };
 }
 
-/** Says how many tasks of a key may be under way: what was said last holds. */
-export async function setLimit(
-  sql: Sql,
-  { owner, key, max }: { owner: string; key: string; max: number },
-): Promise<void> {
+/** Says how many tasks of keys may be under way: what was said last holds. */
+export async function setLimits(sql: Sql, owner: string, limits: ReadonlyMap<string, number>): Promise<void> {
+  const sorted = [...limits].sort(([a], [b]) => (a < b ? -1 : 1));
   await sql`
-    insert into concurrency_limits as l (owner, concurrency_key, max) values (${owner}, ${key}, ${max})
+    insert into concurrency_limits as l (owner, concurrency_key, max)
+    select ${owner}, x.key, x.max from unnest(${sorted.map(([key]) => key)}::text[], ${sorted.map(([, max]) => max)}::int[]) as x(key, max)
     on conflict (owner, concurrency_key) do update set max = excluded.max where l.max <> excluded.max`;
 }

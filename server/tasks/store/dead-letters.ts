@@ -1,10 +1,8 @@
 import type { Json } from '@muster/shared/contract/fields';
 import { type Actor, recordAudit } from '../../audit/record.ts';
-import { recordEvent } from '../../events/record.ts';
 import type { Fragment, Sql } from '../../platform/database.ts';
-import { transition } from '../../platform/transition.ts';
 import { SUMMARY, type TaskRow } from './read.ts';
-import { queuedAgain, reopened, reopenedColumns } from './reopen.ts';
+import { retryTasks } from './reopen.ts';
 
 export interface DeadLetterFilter {
   /** Whose; everybody's unless said. */
@@ -74,42 +72,14 @@ export async function countDeadLetters(sql: Sql, filter: DeadLetterFilter): Prom
   return row!.n;
 }
 
-/**
- * Queues dead letters again, those first that ended first, as a retry of each would. Those somebody else has in hand are left
- * to them, and so are those whose unique key another task has by now. Answers the class of each.
- */
+/** Queues dead letters again, those first that ended first, as a retry of each would. Answers the class of each. */
 export async function retryDeadLetters(
   sql: Sql,
   filter: DeadLetterFilter,
   limit: number,
   by?: Actor,
 ): Promise<number[]> {
-  const rows = await transition<{ class_id: number }>(sql, {
-    before: {
-      dead: deadLetters(sql, filter, { order: 'asc', limit }),
-      locked: sql`
-        select task_id, owner, unique_key, run_at, task_timeout_seconds, closed_status, closed_reason, reset_fence from tasks
-        where task_id = any(array(select task_id from dead)) order by task_id for no key update skip locked`,
-      // What the row says now: it may have been retried since the statement began.
-      ended: sql`
-        select l.*, coalesce(l.closed_status, case r.status when 'LOST' then 'FAILED' else r.status end) as status
-        from locked l left join lateral (
-          select status from runs where runs.task_id = l.task_id and runs.final and runs.fence > l.reset_fence order by fence desc limit 1
-        ) r on true
-        where coalesce(l.closed_status, r.status) in ('FAILED', 'TIMED_OUT', 'LOST') and not exists (select from leases where leases.task_id = l.task_id)`,
-      keyed: sql`
-        insert into unique_keys (owner, unique_key, task_id)
-        select distinct on (owner, unique_key) owner, unique_key, task_id from ended where unique_key is not null order by owner, unique_key, task_id
-        on conflict do nothing returning task_id`,
-    },
-    change: sql`
-      update tasks t set ${reopened(sql)} from ended e where t.task_id = e.task_id and (e.unique_key is null or e.task_id in (select task_id from keyed))
-      returning ${reopenedColumns(sql)}, t.task_id as subject_id, t.owner, null::jsonb as detail,
-        jsonb_build_object('status', e.status, 'reason', e.closed_reason) as before, jsonb_build_object('status', 'PENDING') as after`,
-    also: queuedAgain(sql),
-    event: recordEvent(sql, 'task.retried'),
-    audit: recordAudit(sql, by, 'task.retry'),
-    answer: sql`select class_id from changed`,
-  });
+  const chosen = deadLetters(sql, filter, { order: 'asc', limit });
+  const rows = await retryTasks(sql, { chosen, ended: ['FAILED', 'TIMED_OUT'] }, recordAudit(sql, by, 'task.retry'));
   return rows.map((row) => row.class_id);
 }

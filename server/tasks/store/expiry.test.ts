@@ -1,7 +1,6 @@
 import { eventually } from '@muster/testing/eventually';
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { claimTasks } from '../../dispatch/store/claim.ts';
 import { applyResults } from '../../dispatch/store/results.ts';
 import { expireTasks, promoteTasks } from './transitions.ts';
 
@@ -17,7 +16,7 @@ describe.each([18, 15] as const)('tasks that expire while something else happens
   const expiring = async () => (await it.sql`select 1 from expiring`).length;
   const claim = async () => {
     const agent = await it.agent();
-    const standings = await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
+    const standings = await it.claim(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
     return { agent, runs: standings.get(agent.agent_id)!.runs };
   };
 

@@ -7,14 +7,18 @@ export interface Remembered {
   task_id: string;
 }
 
-/** What a request with this key made before. `made`: there is such a task; where there is none, its unique key was taken. */
-export async function findOnce(
-  sql: Sql,
-  owner: string,
-  key: string,
-): Promise<{ task_id: string; request_hash: string; made: boolean } | undefined> {
-  const [row] = await sql<{ task_id: string; request_hash: string; made: boolean }[]>`
-    select k.task_id, k.request_hash, exists (select from tasks t where t.task_id = k.task_id) as made
+/** What a request made, a task or a batch. `made`: there is such a task; where there is none, its unique key was taken. */
+export interface Answered {
+  task_id: string | null;
+  batch_id: string | null;
+  request_hash: string;
+  made: boolean;
+}
+
+/** What a request with this key made before. */
+export async function findOnce(sql: Sql, owner: string, key: string): Promise<Answered | undefined> {
+  const [row] = await sql<Answered[]>`
+    select k.task_id, k.batch_id, k.request_hash, exists (select from tasks t where t.task_id = k.task_id) as made
     from idempotency_keys k where k.owner = ${owner} and k.idempotency_key = ${key}`;
   return row;
 }
@@ -32,11 +36,11 @@ export async function forgetOnce(sql: Sql, { owner, key, task_id }: Remembered):
     where owner = ${owner} and idempotency_key = ${key} and task_id = ${task_id} and not exists (select from tasks where tasks.task_id = ${task_id})`;
 }
 
-/** The open task of a unique key. */
-export async function findUnique(sql: Sql, owner: string, uniqueKey: string): Promise<string | undefined> {
-  const [row] = await sql<{ task_id: string }[]>`
-    select task_id from unique_keys where owner = ${owner} and unique_key = ${uniqueKey}`;
-  return row?.task_id;
+/** The open tasks of unique keys, by key. */
+export async function findUniques(sql: Sql, owner: string, keys: readonly string[]): Promise<Map<string, string>> {
+  const rows = await sql<{ unique_key: string; task_id: string }[]>`
+    select unique_key, task_id from unique_keys where owner = ${owner} and unique_key = any(${keys as string[]}::text[])`;
+  return new Map(rows.map((row) => [row.unique_key, row.task_id]));
 }
 
 /** Forgets requests after their day, so many at a time. */

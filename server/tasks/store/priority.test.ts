@@ -1,6 +1,5 @@
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { claimTasks } from '../../dispatch/store/claim.ts';
 import { moveRank } from './priority.ts';
 import { cancelTask, promoteTasks } from './transitions.ts';
 
@@ -31,7 +30,7 @@ describe.each([18, 15] as const)('priorities that change, on Postgres %i', (majo
     });
     const claimers = agents.map(async (agent, n) => {
       while (claimed.size < 300) {
-        const standings = await claimTasks(pools[n % 2]!.hot, [{ ...agent, want: 3 }], classIds);
+        const standings = await it.claim(pools[n % 2]!.hot, [{ ...agent, want: 3 }], classIds);
         for (const { task_id } of standings.get(agent.agent_id)!.runs) {
           expect(claimed.has(task_id)).toBe(false);
           claimed.add(task_id);

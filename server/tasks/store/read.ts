@@ -24,6 +24,7 @@ export interface TaskRow {
   task_timeout_seconds: number | null;
   labels_required: Record<string, string>;
   labels_preferred: Record<string, string>;
+  slot_cost: number;
   tags: string[];
   metadata: Json;
   unique_key: string | null;
@@ -31,6 +32,7 @@ export interface TaskRow {
   depends_on: string[] | null;
   on_dependency_failure: string | null;
   schedule_id: string | null;
+  batch_id: string | null;
   run_at: Date;
   expires_at: Date | null;
   created_at: Date;
@@ -63,6 +65,7 @@ export interface TaskFilter {
   client_id?: string | undefined;
   tag?: string | undefined;
   metadata?: { key: string; value: string } | undefined;
+  batch_id?: string | undefined;
   after?: string | undefined;
   limit: number;
 }
@@ -89,6 +92,7 @@ export const SUMMARY = [
   'task_timeout_seconds',
   'labels_required',
   'labels_preferred',
+  'slot_cost',
   'tags',
   'metadata',
   'unique_key',
@@ -96,6 +100,7 @@ export const SUMMARY = [
   'depends_on',
   'on_dependency_failure',
   'schedule_id',
+  'batch_id',
   'run_at',
   'expires_at',
   'created_at',
@@ -140,7 +145,7 @@ export async function listTaskRuns(sql: Sql, taskId: string): Promise<RunRow[]> 
  * COMPLETED and no status at all walk down the primary key, or the index of owners, which leaves out the network's own.
  */
 export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]> {
-  const { owner, status, task_type, agent_id, client_id, tag, metadata, after, limit } = filter;
+  const { owner, status, task_type, agent_id, client_id, tag, metadata, batch_id, after, limit } = filter;
   const narrowed = {
     ASSIGNED: sql`and task_id in (select task_id from leases)`,
     RUNNING: sql`and task_id in (select task_id from leases)`,
@@ -166,6 +171,6 @@ export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]
       ${owner === undefined ? sql`` : sql`and owner = ${owner}`} ${owner === undefined || owner === 'admin' ? sql`` : sql`and owner <> 'admin'`}
       ${client_id ? sql`and client_id = ${client_id}` : sql``} ${tag ? sql`and ${tag} = any(tags)` : sql``}
       ${metadata ? sql`and metadata ->> ${metadata.key} = ${metadata.value}` : sql``}
-      ${after ? sql`and task_id < ${after}` : sql``}
+      ${batch_id ? sql`and batch_id = ${batch_id}` : sql``} ${after ? sql`and task_id < ${after}` : sql``}
     order by task_id desc limit ${limit}`;
 }

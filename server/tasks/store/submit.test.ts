@@ -56,6 +56,30 @@ describe.each([18, 15] as const)('submitting on Postgres %i', (major) => {
     expect(await it.eventsOf(ids[1]!)).toEqual(['task.created']);
   });
 
+  test('a plain task is the same row alone and beside one that is not', async () => {
+    const agent = await it.agent({ slots: 4 });
+    const plain = {
+      tags: ['a'],
+      metadata: '{"m":1}',
+      client_id: 'c',
+      traceparent: '00-a',
+      max_retries: 7,
+      priority: 2,
+    };
+    const alone = await insert({ ...plain, ...agent }, plain);
+    const beside = await insert({ ...plain, ...agent }, plain, { retry_cap_ms: 5_000 });
+    expect(alone.places).toEqual([agent.agent_id, 'ready']);
+    expect(beside.places).toEqual([agent.agent_id, 'ready', 'ready']);
+    const rowsOf = ([handed, queued]: string[]) => it.sql`
+      select to_jsonb(t) - '{task_id,rank,run_at,created_at}'::text[] as task, t.rank - t.run_at as ahead, t.run_at = t.created_at as due,
+        l.attempt, l.timeout_seconds, l.capability, l.class_id, r.attempt as attempts, r.failures
+      from tasks t left join leases l using (task_id) left join ready r using (task_id) where task_id = any(${[handed!, queued!]}) order by task_id`;
+    expect(await rowsOf(beside.ids)).toEqual(await rowsOf(alone.ids));
+    expect(await it.sql`select retry_cap_ms from tasks where task_id = ${beside.ids[2]!}`).toEqual([
+      { retry_cap_ms: 5_000 },
+    ]);
+  });
+
   test('a task handed to a parked poll is leased in the same statement, with a fence and a slot', async () => {
     const agent = await it.agent({ slots: 2 });
     const { ids, places, fences } = await insert({ ...agent, timeout_seconds: 7 }, {});

@@ -1,7 +1,6 @@
 import { isTerminal, states, TASK, type TaskStatus } from '@muster/shared/lifecycle';
 import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { claimTasks } from '../../dispatch/store/claim.ts';
 import { noteRuns } from '../../dispatch/store/heartbeat.ts';
 import { applyResults } from '../../dispatch/store/results.ts';
 import { failDependents } from './dependencies.ts';
@@ -18,7 +17,7 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
   /** Takes the only ready task. */
   const claim = async () => {
     const agent = await it.agent();
-    const standings = await claimTasks(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
+    const standings = await it.claim(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
     return { ...agent, fence: standings.get(agent.agent_id)!.runs[0]!.fence };
   };
   const end = async (run: Life & { fence: number }, status: string) => {

@@ -1,82 +1,107 @@
+import { statesAllowing, TASK } from '@muster/shared/lifecycle';
 import { type Actor, recordAudit } from '../../audit/record.ts';
 import { recordEvent } from '../../events/record.ts';
-import type { Sql } from '../../platform/database.ts';
+import type { Fragment, Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
 import { releasing } from './concurrency.ts';
 import { closing, freeKeys } from './dependencies.ts';
-import { queuedAgain, reopened, reopenedColumns } from './reopen.ts';
+import { chosenOf, retryTasks } from './reopen.ts';
+
+/** A task that was cancelled, by each of its runs that is to be stopped; by none where none was live. */
+interface Cancelled {
+  task_id: string;
+  agent_id: string | null;
+  fence: string | null;
+}
 
 /**
- * Cancels a task: at once where it waits; where it runs it is CANCELLED too, and its run keeps the slot until the agent says
- * that the process is gone: those runs are answered. Undefined when the task was in none of these places in this instant: it has ended, or it moved
+ * Cancels tasks: at once where they wait; where they run they are CANCELLED too, and their runs keep the slots until the agents say
+ * that the processes are gone. Left out are those that were in none of these places in this instant: they have ended, or they moved
  * between them while the statement looked.
  */
-export async function cancelTask(
+export function cancelTasks(
   sql: Sql,
-  taskId: string,
+  taskIds: readonly string[],
   reason: string | null,
-  by?: Actor,
-): Promise<{ agent_id: string; fence: number }[] | undefined> {
-  const rows = await transition<{ agent_id: string | null; fence: string | null }>(sql, {
-    change: sql`
-      update tasks set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
-      where task_id = ${taskId} and closed_status is null
-        and (exists (select from unqueued) or exists (select from undelayed) or exists (select from unblocked) or exists (select from ungated) or exists (select from told))
-      returning task_id, task_id as subject_id, owner, has_dependents,
-        case when exists (select from unqueued) or exists (select from undelayed) then concurrency_key end as concurrency_key, false as completed, jsonb_build_object('reason', closed_reason) as detail,
-        jsonb_build_object('status', coalesce((select case when started_at is null then 'ASSIGNED' else 'RUNNING' end from told order by replica limit 1), (select 'BLOCKED' from unblocked), 'PENDING')) as before,
-        jsonb_build_object('status', closed_status, 'reason', closed_reason) as after`,
+  audit?: Fragment,
+): Promise<Cancelled[]> {
+  const ids = sql`any(${taskIds as string[]}::text[])`;
+  return transition<Cancelled>(sql, {
     before: {
       told: sql`
-        update leases set cancel_requested_at = (select now from clock) where task_id = ${taskId} and cancel_requested_at is null
-        returning agent_id, fence, replica, started_at`,
-      unqueued: sql`
-        delete from ready where task_id = ${taskId} and (class_id, rank) = (select class_id, rank from tasks where task_id = ${taskId}) returning task_id`,
-      undelayed: sql`delete from delayed where task_id = ${taskId} returning task_id`,
-      unblocked: sql`delete from blocked where task_id = ${taskId} returning task_id`,
-      ungated: sql`delete from gated where task_id = ${taskId} returning task_id`,
+        update leases set cancel_requested_at = (select now from clock)
+        where fence = any(array(select fence from leases where task_id = ${ids} and cancel_requested_at is null order by fence for no key update))
+        returning task_id, agent_id, fence, replica, started_at`,
+      unqueued: unqueue(sql, ids),
+      undelayed: sql`delete from delayed where task_id = ${ids} returning task_id`,
+      unblocked: sql`delete from blocked where task_id = ${ids} returning task_id`,
+      ungated: sql`delete from gated where task_id = ${ids} returning task_id`,
       edges: sql`delete from dependencies where task_id = any(array(select task_id from unblocked)) returning task_id`,
+      // `held`: it has a place of its concurrency key and no run that would give it back.
+      places: sql`
+        select task_id, (array_agg(status order by n))[1] as status, bool_or(held) as held from (
+          select task_id, case when started_at is null then 'ASSIGNED' else 'RUNNING' end as status, replica as n, false as held from told
+          union all select task_id, 'PENDING', 100, true from unqueued union all select task_id, 'PENDING', 100, true from undelayed
+          union all select task_id, 'BLOCKED', 100, false from unblocked union all select task_id, 'PENDING', 100, false from ungated
+        ) place group by task_id`,
     },
+    change: sql`
+      update tasks t set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
+      from places p where t.task_id = any(array(select task_id from places)) and t.task_id = p.task_id and t.closed_status is null
+      returning t.task_id, t.task_id as subject_id, t.owner, t.has_dependents, case when p.held then t.concurrency_key end as concurrency_key,
+        false as completed, jsonb_build_object('reason', t.closed_reason) as detail,
+        jsonb_build_object('status', p.status) as before, jsonb_build_object('status', t.closed_status, 'reason', t.closed_reason) as after`,
     also: {
       ...closing(sql, 'changed'),
       unkeyed: sql.unsafe(freeKeys('changed')),
       ...releasing(sql, 'changed'),
     },
     event: recordEvent(sql, 'task.cancelled'),
-    audit: recordAudit(sql, by, 'task.cancel'),
-    answer: sql`select told.agent_id, told.fence from changed left join told on true`,
+    audit,
+    answer: sql`select c.task_id, told.agent_id, told.fence from changed c left join told on told.task_id = c.task_id`,
   });
-  if (rows.length === 0) return undefined;
-  return rows.flatMap(({ agent_id, fence }) => (agent_id && fence ? [{ agent_id, fence: Number(fence) }] : []));
 }
 
-/** Queues an ended task again. Its runs stay as history; the fence of the last one says which are forgotten. */
+/** Cancels one task. Answers its runs that are to be stopped; undefined where it was not cancelled. */
+export async function cancelTask(
+  sql: Sql,
+  taskId: string,
+  reason: string | null,
+  by?: Actor,
+): Promise<StoppedRun[] | undefined> {
+  const rows = await cancelTasks(sql, [taskId], reason, recordAudit(sql, by, 'task.cancel'));
+  return rows.length > 0 ? stoppedRuns(rows) : undefined;
+}
+
+/** A run that its agent is to stop. */
+export interface StoppedRun {
+  agent_id: string;
+  fence: number;
+}
+
+export const stoppedRuns = (rows: readonly Cancelled[]): StoppedRun[] =>
+  rows.flatMap(({ agent_id, fence }) => (agent_id && fence ? [{ agent_id, fence: Number(fence) }] : []));
+
+/** Takes tasks out of `ready`, one by one by the key it is sorted by, whatever the planner thinks of the table. */
+export const unqueue = (sql: Sql, ids: Fragment): Fragment => sql`
+  delete from ready where ctid = any(array(
+    select q.place from tasks t cross join lateral (
+      select ctid as place from ready where ready.class_id = t.class_id and ready.rank = t.rank and ready.task_id = t.task_id offset 0
+    ) q where t.task_id = ${ids}))
+  returning task_id, replica, attempt, failures`;
+
+/** Queues one ended task again. */
 export async function retryTask(
   sql: Sql,
   taskId: string,
   by?: Actor,
 ): Promise<{ task_id: string; class_id: number } | undefined> {
-  const [row] = await transition<{ task_id: string; class_id: number }>(sql, {
-    before: {
-      locked: sql`select task_id, run_at, task_timeout_seconds, closed_status, closed_reason, reset_fence from tasks where task_id = ${taskId} for no key update`,
-      ended: sql`
-        select coalesce(l.closed_status, case r.status when 'LOST' then 'FAILED' else r.status end) as status, l.closed_reason as reason
-        from locked l left join lateral (
-          select status from runs where runs.task_id = l.task_id and runs.final and runs.fence > l.reset_fence order by fence desc limit 1
-        ) r on true`,
-    },
-    change: sql`
-      update tasks t set ${reopened(sql)} from ended where task_id = ${taskId} and not exists (select from leases where task_id = ${taskId}) and ended.status not in ('COMPLETED', 'SKIPPED')
-      returning ${reopenedColumns(sql)}, t.unique_key, t.task_id as subject_id, t.owner, null::jsonb as detail,
-        jsonb_build_object('status', ended.status, 'reason', ended.reason) as before, jsonb_build_object('status', 'PENDING') as after`,
-    also: {
-      ...queuedAgain(sql),
-      keyed: sql`insert into unique_keys (owner, unique_key, task_id) select owner, unique_key, task_id from changed where unique_key is not null`,
-    },
-    event: recordEvent(sql, 'task.retried'),
-    audit: recordAudit(sql, by, 'task.retry'),
-    answer: sql`select task_id, class_id from changed`,
-  });
+  const choice = {
+    chosen: chosenOf(sql, [taskId]),
+    ended: statesAllowing(TASK, 'retry'),
+    patient: true,
+  };
+  const [row] = await retryTasks(sql, choice, recordAudit(sql, by, 'task.retry'));
   return row;
 }
 

@@ -1,13 +1,12 @@
 import { eventually } from '@muster/testing/eventually';
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { claimTasks } from '../../dispatch/store/claim.ts';
 import { noteRuns } from '../../dispatch/store/heartbeat.ts';
 import { applyResults } from '../../dispatch/store/results.ts';
 import type { Notifier } from '../../platform/notify.ts';
 import { unblockLoop } from '../loops.ts';
 import { unblock } from '../unblock.ts';
-import { admitGated, setLimit } from './concurrency.ts';
+import { admitGated, setLimits } from './concurrency.ts';
 import { insertTasks } from './submit.ts';
 import { expireTasks, retryTask } from './transitions.ts';
 
@@ -21,10 +20,10 @@ describe.each([18, 15] as const)('tasks that wait for others, on Postgres %i', (
   afterEach(() => it.finish());
   afterAll(() => it.close());
 
-  const limit = (key: string, max: number) => setLimit(it.sql, { owner: 'admin', key, max });
+  const limit = (key: string, max: number) => setLimits(it.sql, 'admin', new Map([[key, max]]));
   const claim = async (want: number) => {
     const agent = await it.agent({ slots: 100 });
-    const standings = await claimTasks(it.db.hot, [{ ...agent, want }], [await it.classOf('echo')]);
+    const standings = await it.claim(it.db.hot, [{ ...agent, want }], [await it.classOf('echo')]);
     return standings.get(agent.agent_id)!.runs.map(({ fence, task_id }) => ({ ...agent, fence, task_id }));
   };
   const end = (runs: Awaited<ReturnType<typeof claim>>, status: string) =>

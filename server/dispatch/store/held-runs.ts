@@ -1,0 +1,60 @@
+import { arrayLiteral, type Sql } from '../../platform/database.ts';
+
+/** A run as it is handed out; `input_data` is JSON text. */
+export interface ClaimedRun {
+  fence: number;
+  task_id: string;
+  task_type: string;
+  capability_required: string;
+  input_data: string;
+  attempt: number;
+  timeout_seconds: number;
+  slot_cost: number;
+  traceparent: string | null;
+  /** JSON text: what an earlier attempt kept. */
+  checkpoint?: string | null;
+}
+
+/** What a run that is handed out tells of its task. */
+export const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent`;
+
+/** What an attempt hands to the next: the last checkpoint of the task's runs since somebody began it anew. A first attempt costs no look. */
+export const checkpointOf = (run: string): string => `
+  case when ${run}.attempt > 1 then (
+    select (progress -> 'checkpoint')::text from runs
+    where runs.task_id = ${run}.task_id and runs.fence > (select reset_fence from tasks where tasks.task_id = ${run}.task_id) and runs.progress ? 'checkpoint'
+    order by fence desc limit 1
+  ) end as checkpoint`;
+
+/** A run an agent is leased, and whether it is to be stopped. */
+export interface HeldRun extends ClaimedRun {
+  cancel: boolean;
+}
+
+/** All that an agent is leased, for a poll that does not name all of it: the reply that told of it was lost. */
+export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]> {
+  const rows = await hot.unsafe<(Omit<HeldRun, 'fence'> & { fence: string })[]>(
+    `select h.*, ${checkpointOf('h')} from (
+       select l.fence, l.attempt, l.timeout_seconds, l.slot_cost, l.cancel_requested_at is not null as cancel, t.*
+       from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
+     ) h order by h.fence`,
+    [agentId],
+    { prepare: true },
+  );
+  return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
+}
+
+/** Which of these runs the agent does hold, and which of them are to be stopped. */
+export async function findHeldRuns(
+  hot: Sql,
+  agentId: string,
+  fences: readonly number[],
+): Promise<{ fence: number; cancel: boolean; slot_cost: number }[]> {
+  const rows = await hot.unsafe<{ fence: string; cancel: boolean; slot_cost: number }[]>(
+    `select fence, slot_cost, cancel_requested_at is not null as cancel from leases
+     where fence = any($1::text::bigint[]) and agent_id = $2 order by fence`,
+    [arrayLiteral(fences), agentId],
+    { prepare: true },
+  );
+  return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
+}

@@ -1,0 +1,63 @@
+import { openRows, type Rows } from '@muster/testing/rows';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { houseLoop } from './loops.ts';
+import { findWornTables, refreshTable } from './store.ts';
+
+describe.each([18, 15] as const)('keeping house on Postgres %i', (major) => {
+  let it: Rows;
+  beforeAll(async () => {
+    it = await openRows(major);
+  });
+  afterAll(() => it.close());
+
+  const log = { debug() {} } as unknown as Parameters<typeof houseLoop>[0]['log'];
+  const tick = () => houseLoop({ db: it.db, log }).tick();
+  /** What a session did is counted at once, and not when it has been idle for a while. */
+  const counted = async (text: string) => {
+    const sql = it.openMore({ adminConnections: 1 }).admin;
+    await sql.unsafe(text);
+    await sql`select pg_stat_force_next_flush()`;
+    await sql`select 1`;
+  };
+  const countsOf = async (table: string) => {
+    const [row] = await it.sql`
+      select vacuum_count::int, analyze_count::int, n_dead_tup::int, (select reltuples::int from pg_class where oid = relid) from pg_stat_user_tables where relname = ${table}`;
+    return row;
+  };
+  const fill = (from: number, to: number) =>
+    counted(`
+    insert into ready (class_id, rank, task_id, replica, attempt, failures)
+    select 1, now(), 'task_' || lpad(n::text, 26, '0'), 0, 0, 0 from generate_series(${from}, ${to}) n`);
+
+  test('where little happened nothing is done; a table is analyzed as it grows, and vacuumed as it churns', async () => {
+    await fill(1, 900);
+    expect(await tick()).toBe(0);
+    await fill(901, 2_000);
+    expect(await findWornTables(it.sql)).toEqual([{ table: 'ready', vacuum: false }]);
+    expect(await tick()).toBe(1);
+    expect(await countsOf('ready')).toMatchObject({ vacuum_count: 0, analyze_count: 1, reltuples: 2_000 });
+    await fill(2_001, 3_900);
+    expect(await tick()).toBe(0);
+    await fill(3_901, 25_000);
+    await counted('delete from ready');
+    expect(await findWornTables(it.sql)).toEqual([{ table: 'ready', vacuum: true }]);
+    expect(await tick()).toBe(1);
+    expect(await countsOf('ready')).toMatchObject({ vacuum_count: 1, n_dead_tup: 0, reltuples: 0 });
+    expect(await tick()).toBe(0);
+  });
+
+  test('what another is at is left to it', async () => {
+    const other = it.openMore({ adminConnections: 1 }).admin;
+    const busy = await other.reserve();
+    await busy`begin`;
+    await busy`lock table leases in share update exclusive mode`;
+    const before = await countsOf('leases');
+    await refreshTable(it.sql, { table: 'leases', vacuum: true });
+    await refreshTable(it.sql, { table: 'leases', vacuum: false });
+    expect(await countsOf('leases')).toEqual(before);
+    await busy`rollback`;
+    busy.release();
+    await refreshTable(it.sql, { table: 'leases', vacuum: true });
+    expect(await countsOf('leases')).toMatchObject({ vacuum_count: before!.vacuum_count + 1 });
+  });
+});
