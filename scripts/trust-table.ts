@@ -1,7 +1,7 @@
-// Plays the populations of docs/trust.md under every scheme and writes its tables. Minutes; npm run check does not run it.
+// Plays the populations of docs/trust.md under every scheme and writes its tables. A minute of CPU; npm run check does not run it.
 import { readFile, writeFile } from 'node:fs/promises';
 import { POPULATIONS } from '@muster/testing/trust/population';
-import { markdown, type Summary, shown, summarise, tableOf } from '@muster/testing/trust/report';
+import { markdown, type Summary, summarise, tableOf } from '@muster/testing/trust/report';
 import { type Routed, STRATEGIES, type Strategy, simulateRouting } from '@muster/testing/trust/routing';
 import { SCHEMES, type SchemeName, simulate } from '@muster/testing/trust/simulate';
 import { progressBar } from './progress.ts';
@@ -17,7 +17,6 @@ const COLUMNS = [
   ...(Object.keys(SCHEMES) as SchemeName[]).map((scheme) => ({ scheme, anchors: 0 })),
   { scheme: 'Muster', anchors: ANCHORS },
 ] as const;
-const strategies = Object.keys(STRATEGIES) as Strategy[];
 
 const bar = progressBar(POPULATIONS.length * COLUMNS.length * SEEDS.length);
 const played = POPULATIONS.map((population) => ({
@@ -34,50 +33,34 @@ const played = POPULATIONS.map((population) => ({
 }));
 bar.end();
 
-const headOf = ({ scheme, anchors }: (typeof COLUMNS)[number]) => (anchors ? `${scheme}, ${anchors} anchors` : scheme);
-const cellOf = ({ wrong_percent, work }: Summary) =>
-  `${shown(wrong_percent && flat(wrong_percent.mean), 3)} / ${work?.mean.toFixed(2)}`;
-const flat = (mean: number) => ({ mean, least: mean, most: mean });
+/** Means only: a cell for each column of each population. */
+function schemes(): string {
+  const head = COLUMNS.map(({ scheme, anchors }) => (anchors ? `${scheme}, ${anchors} anchors` : scheme));
+  const cell = ({ wrong_percent, work }: Summary) => `${wrong_percent!.mean.toFixed(3)} / ${work!.mean.toFixed(2)}`;
+  return markdown([['population', ...head], ...played.map(({ name, summaries }) => [name, ...summaries.map(cell)])]);
+}
 
-const schemes = markdown([
-  ['population', ...COLUMNS.map(headOf)],
-  ...played.map(({ name, summaries }) => [name, ...summaries.map(cellOf)]),
-]);
-
-/** What Muster did in detail: the columns from a given one on. */
-const detail = (column: number) =>
-  markdown(
-    tableOf(
-      played.map(({ name, summaries }) => ({ name, summary: summaries[column]! })),
-      'population',
-    ),
-  );
+/** All figures of one column. */
+function detail(column: number): string {
+  const rows = played.map(({ name, summaries }) => ({ name, summary: summaries[column]! }));
+  return markdown(tableOf(rows, 'population'));
+}
 
 function routing(): string {
-  const mean = (values: readonly number[], digits: number) =>
-    (values.reduce((sum, value) => sum + value, 0) / values.length).toFixed(digits);
-  const cell = (routed: readonly Routed[]) =>
-    `${mean(
-      routed.map((it) => it.first_try_percent),
-      2,
-    )} / ${mean(
-      routed.map((it) => it.newcomer_share),
-      2,
-    )} / ${mean(
-      routed.map((it) => it.degraded_share),
-      2,
-    )}`;
-  return markdown([
-    ['strategy', ...LOADS.map((load) => `load ${load}`)],
-    ...strategies.map((strategy) => [
-      strategy,
-      ...LOADS.map((load) => cell(SEEDS.map((seed) => simulateRouting(strategy, load, ROUTED_TASKS, seed)))),
-    ]),
-  ]);
+  const cell = (strategy: Strategy, load: number) => {
+    const routed = SEEDS.map((seed) => simulateRouting(strategy, load, ROUTED_TASKS, seed));
+    const mean = (figure: keyof Routed) => routed.reduce((sum, it) => sum + it[figure], 0) / SEEDS.length;
+    return [mean('first_try_percent'), mean('newcomer_share'), mean('degraded_share')]
+      .map((it) => it.toFixed(2))
+      .join(' / ');
+  };
+  const head = LOADS.map((load) => `load ${load}`);
+  const strategies = Object.keys(STRATEGIES) as Strategy[];
+  return markdown([['strategy', ...head], ...strategies.map((it) => [it, ...LOADS.map((load) => cell(it, load))])]);
 }
 
 const TABLES: Record<string, string> = {
-  schemes,
+  schemes: schemes(),
   muster: detail(COLUMNS.length - 2),
   anchors: detail(COLUMNS.length - 1),
   routing: routing(),

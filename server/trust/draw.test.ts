@@ -1,11 +1,11 @@
-import { seeded } from '@muster/testing/trust/random';
+import { seededRandom } from '@muster/testing/fleet/random';
 import { describe, expect, test } from 'vitest';
 import { drawBeta, drawUtility } from './draw.ts';
 import { trustScore } from './score.ts';
 
 const DRAWS = 40_000;
 const drawn = (draw: (random: () => number) => number) => {
-  const random = seeded(7);
+  const random = seededRandom(7);
   return Array.from({ length: DRAWS }, () => draw(random));
 };
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;

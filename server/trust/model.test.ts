@@ -124,6 +124,15 @@ describe('standing', () => {
     expect(quarantined(released(third), 0).standing).toBe('BANNED');
   });
 
+  test('idleness ends no quarantine before its time, and lifts no fault', () => {
+    const out = after([WRONG, WRONG]);
+    for (const wait of [1, DAY_MS - 1])
+      expect(finished(out, true, wait)).toMatchObject({ standing: 'QUARANTINED', faults: out.faults });
+    const doubted = checked(after([...times(30, RIGHT), WRONG]), STRANGERS, 300 * DAY_MS);
+    expect(doubted.standing).toBe('PROBATION');
+    expect(doubted.faults).toBeCloseTo(0.99, 12);
+  });
+
   test('what is found of earlier work while it is out counts, but is no further quarantine', () => {
     const out = after([WRONG, WRONG]);
     const more = after([WRONG, WRONG, COLLUDED, RIGHT], out);

@@ -36,7 +36,7 @@ export function tableOf(rows: readonly { name: string; summary: Summary }[], nam
   ];
 }
 
-export function shown(figure: Summary[keyof Outcome], digits: number): string {
+function shown(figure: Summary[keyof Outcome], digits: number): string {
   if (!figure) return '-';
   const [mean, least, most] = [figure.mean, figure.least, figure.most].map((value) => value.toFixed(digits));
   return least === most ? `${mean}` : `${mean} [${least}..${most}]`;

@@ -1,7 +1,7 @@
 import { drawUtility } from '@muster/server/trust/draw';
 import { finished, newcomer, type Trust } from '@muster/server/trust/model';
 import { trustScore } from '@muster/server/trust/score';
-import { seeded } from './random.ts';
+import { seededRandom } from '../fleet/random.ts';
 
 /** Who of those that wait is given a task: the greatest of these numbers. */
 export const STRATEGIES = {
@@ -43,7 +43,7 @@ interface Agent {
  * wait, or to the first who is free. Half-way new agents join that are as good as the best, and some of the best degrade.
  */
 export function simulateRouting(strategy: Strategy, load: number, tasks: number, seed: number): Routed {
-  const random = seeded(seed);
+  const random = seededRandom(seed);
   const exponential = () => -Math.log(1 - random());
   const agents = MIX.flatMap(([share, finishes]) =>
     Array.from({ length: Math.round(share * AGENTS) }, () => agent(finishes)),

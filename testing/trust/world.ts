@@ -1,5 +1,5 @@
+import { seededRandom } from '../fleet/random.ts';
 import type { BadGroup, Population } from './population.ts';
-import { seeded } from './random.ts';
 
 /** The right answer; a ring's common lie; every other wrong answer is a number of its own. */
 export const RIGHT = 0;
@@ -36,7 +36,7 @@ export class World {
 
   constructor(population: Population, seed: number) {
     this.#population = population;
-    this.random = seeded(seed);
+    this.random = seededRandom(seed);
     const kinds = population.bad.flatMap((it) => Array<BadGroup>(Math.round(it.share * population.agents)).fill(it));
     this.workers = Array.from({ length: population.agents }, (_, id) => ({
       id,
