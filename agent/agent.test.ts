@@ -374,6 +374,15 @@ describe('results', () => {
     expect(reports[0]!.body).toMatchObject({ slots: 0, wait_ms: 0, results: [{ run_id: one }, { run_id: two }] });
   });
 
+  test('a run of several slots leaves that many fewer to ask for', async () => {
+    const coordinator = await aCoordinator();
+    const agent = anAgent(coordinator, { slots: 4, handlers: { wait: () => new Promise<void>(() => {}) } });
+    await agent.start();
+    const run = coordinator.hand('wait', null, { slot_cost: 3 });
+    const parked = await coordinator.until('poll', ({ body }) => body.holding?.includes(run) === true);
+    expect(parked.body.slots).toBe(1);
+  });
+
   test('a run handed out twice is run once', async () => {
     const coordinator = await aCoordinator();
     let runs = 0;

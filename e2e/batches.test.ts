@@ -178,7 +178,7 @@ test('a circle is refused with its path, and a ref that is there twice or not at
     errors: [
       { pointer: '#/tasks/0/depends_on_refs', detail: 'waits for itself: "b" -> "c" -> "b"' },
       { pointer: '#/tasks/1/depends_on_refs', detail: 'waits for itself: "b" -> "c" -> "b"' },
-      { pointer: '#/tasks/2/depends_on_refs', detail: 'waits for itself: "c" -> "b" -> "c"' },
+      { pointer: '#/tasks/2/depends_on_refs', detail: 'waits for itself: "b" -> "c" -> "b"' },
     ],
   });
   await expect(submit(network, [of('a', 'a')])).rejects.toMatchObject({

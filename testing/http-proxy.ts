@@ -13,8 +13,8 @@ export interface Exchange {
   answer: unknown;
 }
 
-/** What happens to a request. `lose`: it is done and nobody is told. A status: it is refused with that, and not done. */
-export type Fault = 'pass' | 'lose' | { status: number; headers?: Record<string, string>; body?: unknown };
+/** What happens to a request. `lose`: it is done and nobody is told. `hang`: it is never answered. A status: it is refused with that, and not done. */
+export type Fault = 'pass' | 'lose' | 'hang' | { status: number; headers?: Record<string, string>; body?: unknown };
 
 /** Stands before a coordinator, understands what is said, and writes it down. */
 export interface HttpProxy {
@@ -60,6 +60,7 @@ export async function startHttpProxy(targetUrl: string): Promise<HttpProxy> {
     const exchange: Exchange = { at, method, path, body: jsonOf(said), status: undefined, answer: undefined };
     exchanges.push(exchange);
     const fault = judge(exchange);
+    if (fault === 'hang') return;
     if (typeof fault === 'string') return pass(exchange, incoming, said, outgoing, fault === 'lose');
     const { status, headers = {}, body } = fault;
     exchange.status = status;

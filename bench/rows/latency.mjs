@@ -21,6 +21,22 @@ const trickle = (name, title, { perSecond, count, warmUp }, goals) => ({
   },
 });
 
+/** A thousand submits, each alone, that only the other coordinator has a poll for. */
+const wake = {
+  name: 'wake',
+  title: 'submit at one coordinator to handler at another',
+  among: ['muster'],
+  rounds: 1,
+  goals: [{ figure: 'p99 ms', atMost: { floor: 50 } }],
+  async round(subject) {
+    const peer = await subject.startPeer();
+    const took = await subject.trickle({ count: 1_000, warmUp: 100, perSecond: 100, at: peer.port });
+    await subject.rest();
+    await peer.close();
+    return { 'p99 ms': percentile(took, 0.99), 'p50 ms': percentile(took, 0.5) };
+  },
+};
+
 export const latencyRows = [
   trickle('idle', 'idle: a task every 6 ms', { perSecond: 160, count: 500, warmUp: 150 }, [
     less('p50 ms', 1, 0.7),
@@ -31,4 +47,5 @@ export const latencyRows = [
     less('p99 ms', 0.8, 0.5),
     less('Postgres us', 0.7, 0.4),
   ]),
+  wake,
 ];

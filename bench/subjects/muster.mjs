@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { insertTasks } from '@muster/server/tasks/store/submit';
 import { newId } from '@muster/shared/ids';
@@ -14,6 +15,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FILL_AT_ONCE = 1_000;
 /** What the key of a program that submits in bulk would be allowed. */
 const REQUESTS_PER_MINUTE = 10_000_000;
+const PEERS_KNOW_MS = 2_500;
 
 /** Starts a coordinator and waits for its first word that it is ready. */
 async function startCoordinator(env) {
@@ -36,15 +38,22 @@ async function startCoordinator(env) {
   return { pid: child.pid, port: Number(new URL(url).port), url, child };
 }
 
+async function stopCoordinator({ child }) {
+  const ended = once(child.removeAllListeners('exit'), 'exit');
+  child.kill('SIGTERM');
+  await ended;
+}
+
 export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
   const signingKey = makeSigningKey();
   const adminKey = `bench-${randomBytes(24).toString('hex')}`;
-  const coordinator = await startCoordinator({
+  const env = {
     DATABASE_URL: databaseUrl,
     MUSTER_DATA_DIR: dataDir,
     MUSTER_ADMIN_KEY: adminKey,
     MUSTER_SIGNING_KEY: JSON.stringify(signingKey),
-  });
+  };
+  const coordinator = await startCoordinator(env);
   const ask = async (path, body) => {
     const headers = { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' };
     const answered = await fetch(`${coordinator.url}${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
@@ -86,10 +95,14 @@ export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
       };
     },
     residentMb: () => residentMb(coordinator.pid),
+    /** Another coordinator on the same database; by then they know of each other. */
+    async startPeer() {
+      const peer = await startCoordinator(env);
+      await pause(PEERS_KNOW_MS);
+      return { port: peer.port, close: () => stopCoordinator(peer) };
+    },
     async close() {
-      const ended = once(coordinator.child.removeAllListeners('exit'), 'exit');
-      coordinator.child.kill('SIGTERM');
-      await Promise.all([sessions.close(), hot.close(), ended]);
+      await Promise.all([sessions.close(), hot.close(), stopCoordinator(coordinator)]);
     },
   };
 }

@@ -7,7 +7,7 @@ const LISTENERS = { count: 4, slots: 10 };
 
 /** The verbs of a subject, by two loads. `port` is where it is, `key` what submitters have, `fleetOf` makes agents. */
 export function overHttp({ agents, driver, port, key, fleetOf }) {
-  const open = async (size, more) => agents.ask('open', { port, fleet: await fleetOf(size), ...more });
+  const open = async (size, more) => agents.ask('open', { port, ...more, fleet: await fleetOf(size) });
   const drive = (connections) => driver.ask('open', { port, key, connections });
   return {
     async drain({ count, agents: number, max }) {
@@ -22,8 +22,9 @@ export function overHttp({ agents, driver, port, key, fleetOf }) {
       await drive(inFlight);
       return driver.ask('bulk', { count, size, inFlight });
     },
-    async trickle({ count, warmUp, perSecond }) {
-      await open(LISTENERS);
+    /** `at`: the port agents poll at, where that is another's. */
+    async trickle({ count, warmUp, perSecond, at = port }) {
+      await open(LISTENERS, { port: at });
       await drive(32);
       const heard = agents.ask('listen', { count: count + warmUp, max: LISTENERS.slots, patienceMs: PATIENCE_MS });
       await Promise.all([heard, driver.ask('trickle', { count: count + warmUp, perSecond })]);

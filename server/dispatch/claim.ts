@@ -16,7 +16,11 @@ export type Claimer = (claim: Claim) => Promise<Standing | undefined>;
 /** How often it is tried again at once where others had the tasks in hand that were looked at. */
 const TRIES = 3;
 
-export function createClaimer({ db }: Pick<Deps, 'db'>, classes: Pick<Classes, 'find'>, limits: Limits): Claimer {
+export function createClaimer(
+  { db }: Pick<Deps, 'db'>,
+  classes: Pick<Classes, 'find' | 'costly'>,
+  limits: Limits,
+): Claimer {
   const fairness = new Fairness((owner) => limits.weightOf(owner));
   const lanesOf = (classIds: readonly number[]): Lane[] =>
     classIds.flatMap((id) => {
@@ -35,43 +39,40 @@ export function createClaimer({ db }: Pick<Deps, 'db'>, classes: Pick<Classes, '
     return claimed;
   };
   const claimSet = async (claims: readonly Claim[]): Promise<Map<string, Standing>> => {
-    const standings = new Map<string, Standing>();
-    for (let [open, tries] = [claims, 0]; open.length > 0 && tries < TRIES; tries += 1) {
-      const claimed = await claimOnce(open);
-      for (const [agentId, standing] of claimed.standings) standings.set(agentId, standing);
-      open = claimed.missed ? open.filter(({ agent_id }) => isEmptyHanded(standings.get(agent_id))) : [];
+    let { standings, missed } = await claimOnce(claims);
+    for (let tries = 1; missed && tries < TRIES; tries += 1) {
+      const open = claims.filter(({ agent_id }) => isEmptyHanded(standings.get(agent_id)));
+      // What was claimed before is told, whatever becomes of this.
+      const again = open.length > 0 ? await claimOnce(open).catch(() => undefined) : undefined;
+      missed = again?.missed ?? false;
+      standings = new Map([...standings, ...(again?.standings ?? [])]);
     }
     return standings;
   };
-  /** Where tasks take several slots, what fits one agent does not fit another: one at a time. */
-  const claimApart = async (claims: readonly Claim[]): Promise<Map<string, Standing>> => {
-    const standings = new Map<string, Standing>();
-    for (const claim of claims) for (const [id, standing] of await claimSet([claim])) standings.set(id, standing);
-    return standings;
+  const claimAll = async (claims: readonly Claim[]): Promise<(Standing | undefined)[]> => {
+    const answers = new Map<Claim, Standing | undefined>();
+    await Promise.all(
+      setsOf(claims).map(async (set) => {
+        // An agent that asks twice in one batch is served once; its other poll finds nothing.
+        const byAgent = new Map(set.map((claim) => [claim.agent_id, claim]));
+        const standings = await claimSet([...byAgent.values()]);
+        for (const claim of set) {
+          const standing = standings.get(claim.agent_id);
+          answers.set(claim, standing && byAgent.get(claim.agent_id) !== claim ? { ...standing, runs: [] } : standing);
+        }
+      }),
+    );
+    return claims.map((claim) => answers.get(claim));
   };
-  const isCostly = ({ want, classIds }: Claim) =>
-    want > 0 && classIds.some((id) => (classes.find(id)?.slot_cost ?? 1) > 1);
-  return createBatcher(
-    async (claims: Claim[]) => {
-      const answers = new Map<Claim, Standing | undefined>();
-      await Promise.all(
-        setsOf(claims).map(async (set) => {
-          // An agent that asks twice in one batch is served once; its other poll finds nothing.
-          const byAgent = new Map(set.map((claim) => [claim.agent_id, claim]));
-          const standings = await (isCostly(set[0]!) ? claimApart : claimSet)([...byAgent.values()]);
-          for (const claim of set) {
-            const standing = standings.get(claim.agent_id);
-            answers.set(
-              claim,
-              standing && byAgent.get(claim.agent_id) !== claim ? { ...standing, runs: [] } : standing,
-            );
-          }
-        }),
-      );
-      return claims.map((claim) => answers.get(claim));
-    },
-    { maxItems: 500 },
-  );
+  // Claims under a limit wait for each other, and where tasks take several slots what fits one agent does not fit another: neither holds up the rest.
+  const plain = createBatcher(claimAll, { maxItems: 500 });
+  const limited = createBatcher(claimAll, { maxItems: 500 });
+  const costly = createBatcher(claimAll, { maxItems: 1, inFlight: 2 });
+  return (claim) => {
+    if (claim.want === 0) return plain(claim);
+    if (classes.costly.size > 0 && claim.classIds.some((id) => classes.costly.has(id))) return costly(claim);
+    return limits.any && claim.classIds.some((id) => limits.concern(classes.find(id))) ? limited(claim) : plain(claim);
+  };
 }
 
 const isEmptyHanded = (it: Standing | undefined) => it?.able === true && it.runs.length === 0;

@@ -57,10 +57,7 @@ export function createDispatch(
     }
     parking.wake(resumed);
   });
-  const isLimited = (id: number): boolean => {
-    const it = classes.find(id);
-    return it !== undefined && limits.concern(it);
-  };
+  const isLimited = (id: number) => limits.concern(classes.find(id));
   const limited = () => (limits.any ? parking.awaited().filter(isLimited) : []);
   const reporter = createReporter(deps);
   limits.onChange(() => parking.wake(parking.awaited()));

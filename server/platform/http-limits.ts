@@ -30,7 +30,8 @@ export const HTTP_LIMITS: HttpLimits = {
   answerMs: 30_000,
   keepAliveMs: 65_000,
   checkMs: 2_000,
-  connections: 10_000,
+  // Each is an open file, and a process often has no more than 20,000.
+  connections: 16_000,
 };
 
 /** Headers of which two would leave it open which one is meant. (That Content-Length is one is seen to by Node.) */

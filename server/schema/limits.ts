@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm';
-import { bigint, check, doublePrecision, index, integer, pgTable, primaryKey, real, text } from 'drizzle-orm/pg-core';
+import { bigint, check, doublePrecision, index, integer, pgTable, primaryKey, text } from 'drizzle-orm/pg-core';
 import { idText, moment } from './columns.ts';
 
 /** How much may run at a time, how many runs may start in a second, and what an owner's share is: of the network (`*`), of an owner, of a capability. */
@@ -9,7 +9,7 @@ export const limits = pgTable(
     scope: text().notNull(),
     name: text().notNull(),
     max_running: integer(),
-    starts_per_second: real(),
+    starts_per_second: doublePrecision(),
     weight: integer(),
     /** Starts saved up for, at `refilled_at`. */
     tokens: doublePrecision().notNull().default(0),

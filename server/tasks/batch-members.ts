@@ -49,35 +49,48 @@ function resolve(members: readonly Member[], byRef: ReadonlyMap<string, Member>)
   refuseCircles(members);
 }
 
+/** Who waits for each member; a member that names one twice is there twice. */
+function waitersOf(members: readonly Member[]): Map<Member, Member[]> {
+  const waiters = new Map<Member, Member[]>(members.map((member) => [member, []]));
+  for (const member of members) for (const needed of member.needs) waiters.get(needed)!.push(member);
+  return waiters;
+}
+
 /** Takes away who waits for nobody, then who waited for those only, and so on: what is left waits for itself, or for somebody who does. */
 function refuseCircles(members: readonly Member[]): void {
-  const open = new Map(members.map((member) => [member, new Set(member.needs).size]));
-  const waiting = new Map<Member, Member[]>();
-  for (const member of members)
-    for (const needed of new Set(member.needs)) waiting.set(needed, [...(waiting.get(needed) ?? []), member]);
-  const free = members.filter((member) => open.get(member) === 0);
+  const open = new Map(members.map((member) => [member, member.needs.length]));
+  const waiters = waitersOf(members);
+  const free = members.filter(({ needs }) => needs.length === 0);
   for (const member of free) {
     open.delete(member);
-    for (const waiter of waiting.get(member) ?? []) {
+    for (const waiter of waiters.get(member)!) {
       open.set(waiter, open.get(waiter)! - 1);
       if (open.get(waiter) === 0) free.push(waiter);
     }
   }
-  for (const member of open.keys()) refuse(member, 'depends_on_refs', `waits for itself: ${circleFrom(member, open)}`);
+  for (const [member, circle] of circlesOf(open)) refuse(member, 'depends_on_refs', `waits for itself: ${circle}`);
+}
+
+/** For each of these the circle that one comes to by always going to the first that it still waits for. */
+function circlesOf(open: ReadonlyMap<Member, number>): Map<Member, string> {
+  const circles = new Map<Member, string>();
+  for (const member of open.keys()) {
+    const path = new Set<Member>();
+    let at = member;
+    for (; !path.has(at) && !circles.has(at); at = at.needs.find((it) => open.has(it))!) path.add(at);
+    const circle = circles.get(at) ?? pathOf([...path].slice([...path].indexOf(at)));
+    for (const one of path) circles.set(one, circle);
+  }
+  return circles;
 }
 
 /** How many members of a circle are named. */
 const NAMED_IN_CIRCLE = 20;
 
-/** The circle that one comes to by always going to the first that it still waits for. */
-function circleFrom(member: Member, open: ReadonlyMap<Member, number>): string {
-  const path: Member[] = [];
-  let at = member;
-  for (; !path.includes(at) && path.length <= open.size; at = at.needs.find((it) => open.has(it))!) path.push(at);
-  const circle = path.slice(path.indexOf(at));
-  const names = circle.slice(0, NAMED_IN_CIRCLE).map(({ task, index }) => quoted(task.ref ?? `#/tasks/${index}`));
+const pathOf = (circle: readonly Member[]): string => {
+  const names = circle.slice(0, NAMED_IN_CIRCLE).map(({ task }) => quoted(task.ref ?? ''));
   return [...names, circle.length > NAMED_IN_CIRCLE ? '…' : names[0]].join(' -> ');
-}
+};
 
 /** Says what is wrong with a field of a member; what was wrong first stays. */
 export function refuse(
@@ -92,17 +105,18 @@ export function refuse(
 
 /** Refuses whoever waits for a member that is refused. Answers whether there was any. */
 export function refuseFollowers(members: readonly Member[]): boolean {
-  let any = false;
-  for (let more = true; more; ) {
-    more = false;
-    for (const member of members) {
-      const needed = member.problem ? undefined : member.needs.find(({ problem }) => problem);
-      if (!needed) continue;
-      refuse(member, 'depends_on_refs', `waits for #/tasks/${needed.index}, which is refused`);
-      any = more = true;
+  const refused = members.filter(({ problem }) => problem);
+  const before = refused.length;
+  if (before === 0) return false;
+  const waiters = waitersOf(members);
+  for (const member of refused) {
+    for (const waiter of waiters.get(member)!) {
+      if (waiter.problem) continue;
+      refuse(waiter, 'depends_on_refs', `waits for #/tasks/${member.index}, which is refused`);
+      refused.push(waiter);
     }
   }
-  return any;
+  return refused.length > before;
 }
 
 /** The one problem of a batch that is made as a whole or not at all: it names every member that is refused. */

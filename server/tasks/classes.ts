@@ -13,6 +13,8 @@ export interface Classes {
   open(): readonly TaskClass[];
   isPaused(it: Pause): boolean;
   find(classId: number): TaskClass | undefined;
+  /** Those whose tasks take several slots. */
+  readonly costly: ReadonlySet<number>;
   /** Tells of every class as it becomes known. */
   onNew(heard: (it: TaskClass) => void): void;
   /** Tells, whenever it was looked, which classes are paused and which are not any more. */
@@ -32,8 +34,11 @@ function requirementsHash({ labels_required, labels_preferred, slot_cost }: Requ
     .digest('base64url');
 }
 
+const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
+
 export function createClasses(sql: Sql): Classes {
   const known = new Map<number, TaskClass>();
+  const costly = new Set<number>();
   const list: TaskClass[] = [];
   const heard: ((it: TaskClass) => void)[] = [];
   const ids = new Map<string, number>();
@@ -44,13 +49,13 @@ export function createClasses(sql: Sql): Classes {
   let [asked, answered] = [0, 0];
   const pausedBy = (set: Set<string>, { owner, capability }: Pause) =>
     set.size > 0 && (set.has(`${EVERYBODY}\n${capability}`) || set.has(`${owner}\n${capability}`));
-  const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
   const learn = (rows: TaskClass[]) => {
     for (const row of rows) {
       if (known.has(row.class_id)) continue;
       ids.set(keyOf(row, requirementsHash(row)), row.class_id);
       known.set(row.class_id, row);
       list.push(row);
+      if (row.slot_cost > 1) costly.add(row.class_id);
       open = undefined;
       for (const hear of heard) hear(row);
     }
@@ -83,6 +88,7 @@ export function createClasses(sql: Sql): Classes {
     },
     all: () => list,
     find: (classId) => known.get(classId),
+    costly,
     onNew: (hear) => void heard.push(hear),
     open() {
       open ??= list.filter((it) => !pausedBy(pauses, it));

@@ -5,7 +5,7 @@ import { type Limit, listLimits, NETWORK } from './store/limits.ts';
 /** What limits there are, kept by every coordinator: who is concerned by none pays nothing for them. */
 export interface Limits {
   /** Whether tasks of an owner and a capability may be kept waiting by one. */
-  concern(it: Pick<Requirements, 'owner' | 'capability'>): boolean;
+  concern(it: Pick<Requirements, 'owner' | 'capability'> | undefined): boolean;
   /** Whether there is any that could. */
   readonly any: boolean;
   /** An owner's share beside others': 1 unless somebody said otherwise. */
@@ -37,9 +37,12 @@ export function createLimits(sql: Sql): Limits {
     get any() {
       return holding.size > 0;
     },
-    concern: ({ owner, capability }) =>
+    concern: (it) =>
       holding.size > 0 &&
-      (holding.has(`global ${NETWORK}`) || holding.has(`owner ${owner}`) || holding.has(`capability ${capability}`)),
+      it !== undefined &&
+      (holding.has(`global ${NETWORK}`) ||
+        holding.has(`owner ${it.owner}`) ||
+        holding.has(`capability ${it.capability}`)),
     weightOf: (owner) => weights.get(owner) ?? 1,
     onChange: (hear) => void heard.push(hear),
     async refresh() {

@@ -179,6 +179,7 @@ export const getWorkload = endpoint({
         task_id: id('task'),
         capability: z.string(),
         attempt: z.int(),
+        slot_cost: z.int(),
         assigned_at: timestamp,
         started_at: nullableTimestamp,
         cancel_requested_at: nullableTimestamp,

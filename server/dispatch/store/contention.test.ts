@@ -34,6 +34,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
     idOf: ({ owner, capability }: { owner: string; capability: string }) => it.classOf(capability, owner),
     all: () => [],
     find: (class_id: number) => ({ ...lane(class_id), labels_required: {}, labels_preferred: {} }),
+    costly: new Set<number>(),
     onNew() {},
     open: () => [],
     isPaused: () => false,

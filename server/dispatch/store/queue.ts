@@ -137,13 +137,14 @@ export interface LiveRun {
   task_id: string;
   capability: string;
   attempt: number;
+  slot_cost: number;
   assigned_at: Date;
   started_at: Date | null;
   cancel_requested_at: Date | null;
 }
 
 export const listLiveRuns = (sql: Sql, agentId: string): Promise<LiveRun[]> => sql<LiveRun[]>`
-  select fence, task_id, capability, attempt, assigned_at, started_at, cancel_requested_at from leases where agent_id = ${agentId} order by fence`;
+  select fence, task_id, capability, attempt, slot_cost, assigned_at, started_at, cancel_requested_at from leases where agent_id = ${agentId} order by fence`;
 
 /** Where a task is in this instant. */
 export interface Place {

@@ -46,7 +46,7 @@ function placesFor(sql: Sql, doing: Doing, of: boolean): Fragment {
 
 /**
  * Places with their tasks. From task to place or from place to task by keys, whatever the planner thinks of tables that were empty a moment
- * ago: joined by a loop over both, ten thousand took a minute. A batch or a schedule has an index that leads to its tasks.
+ * ago: joined by a loop over both, ten thousand took longer than a statement may. A batch or a schedule has an index that leads to its tasks.
  */
 const found = (sql: Sql, doing: Doing, { batch_id, schedule_id }: BulkFilter): Fragment =>
   batch_id || schedule_id

@@ -65,8 +65,8 @@ export async function putLimit(sql: Sql, { scope, name, ...bounds }: Limit, by?:
     },
     change: sql`
       insert into limits as l (scope, name, max_running, starts_per_second, weight, tokens, refilled_at, updated_at)
-      select ${scope}, ${name}, ${bounds.max_running}::int, ${bounds.starts_per_second}::real, ${bounds.weight}::int,
-        greatest(1, ${bounds.starts_per_second}::real / 10), now, now from clock
+      select ${scope}, ${name}, ${bounds.max_running}::int, ${bounds.starts_per_second}::float8, ${bounds.weight}::int,
+        greatest(1, ${bounds.starts_per_second}::float8 / 10), now, now from clock
       where exists (select from old) or (select count(*) from limits) < ${MOST_LIMITS}
       on conflict (scope, name) do update set max_running = excluded.max_running, starts_per_second = excluded.starts_per_second, weight = excluded.weight, updated_at = excluded.updated_at
       returning ${subject(sql)}, null::jsonb as detail, (select ${said(sql, 'old')} from old) as before, ${said(sql, 'l')} as after`,

@@ -1,0 +1,1 @@
+ALTER TABLE "limits" ALTER COLUMN "starts_per_second" SET DATA TYPE double precision;
