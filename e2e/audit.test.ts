@@ -10,6 +10,7 @@ import * as runs from '@muster/shared/contract/runs';
 import * as operations from '@muster/shared/contract/schedule-operations';
 import * as schedules from '@muster/shared/contract/schedules';
 import * as tasks from '@muster/shared/contract/tasks';
+import * as trust from '@muster/shared/contract/trust';
 import { eventually } from '@muster/testing';
 import { expect, test } from 'vitest';
 import { makeKey } from './fixtures/keys.ts';
@@ -41,6 +42,7 @@ const STEPS: Step[] = [
   step(enrollment.revokeEnrollmentToken, 'enrollment_token_id'),
   step(agents.updateAgent, 'agent_id', { slots: 7 }),
   step(agents.putCapabilities, 'agent_id', { capabilities: ['work', 'more'] }),
+  step(trust.adjustTrust, 'agent_id', { capability: 'work', delta: 0.1, reason: 'well known' }),
   step(agents.cordonAgent, 'agent_id'),
   step(agents.uncordonAgent, 'agent_id'),
   step(agents.drainAgent, 'agent_id'),
@@ -75,13 +77,14 @@ const STEPS: Step[] = [
   step(tasks.retryTask, 'task_id'),
 ];
 
-/** What leaves its rows by the thing and not by the request has tests of its own: e2e/queue, dead-letters, runs. */
+/** What leaves its rows by the thing and not by the request has tests of its own: e2e/queue, dead-letters, runs, trust. */
 const BY_THE_THING = [
   queue.pauseCapability,
   queue.resumeCapability,
   queue.retryDeadLetters,
   runs.deleteRun,
   runs.cleanupRuns,
+  trust.replayTrust,
 ];
 
 const rowsOf = async ({ sql }: TestNetwork) => (await sql`select count(*)::int as n from audit_logs`)[0]!.n as number;

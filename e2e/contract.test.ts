@@ -65,6 +65,7 @@ test('every endpoint answers success exactly as its contract says, empty and ful
     body: { display_name: 'é☃', labels: { zone: 'a/b' }, slots: 2 },
   });
   await agent.call(agents.putCapabilities, { params: { agent_id }, body: { capabilities: ['work', 'other:v1'] } });
+  await admin(trust.adjustTrust, { params: { agent_id }, body: { capability: 'other', delta: -0.25, reason: 'é☃' } });
   for (const verb of [agents.cordonAgent, agents.uncordonAgent, agents.drainAgent, agents.uncordonAgent])
     await admin(verb, { params: { agent_id } });
 
@@ -181,6 +182,8 @@ test('every endpoint answers success exactly as its contract says, empty and ful
   await again.assert(newId('boot'));
   await again.rotate();
   await again.leave();
+  for (const dry_run of ['true', 'false'] as const)
+    await admin(trust.replayTrust, { params: { agent_id }, query: { dry_run } });
   await admin(agents.deleteAgent, { params: { agent_id } });
   await readEverything(admin, { agent_id, schedule_id, enrollment_token_id: token.enrollment_token_id });
 

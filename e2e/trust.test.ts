@@ -1,6 +1,8 @@
 import { getAgent, searchAgents } from '@muster/shared/contract/agents';
-import { getLeaderboard, getTrust, getTrustHistory } from '@muster/shared/contract/trust';
+import { listAuditLogs } from '@muster/shared/contract/audit';
+import { adjustTrust, getLeaderboard, getTrust, getTrustHistory, replayTrust } from '@muster/shared/contract/trust';
 import { expect, test } from 'vitest';
+import { makeKey } from './fixtures/keys.ts';
 import { startNetwork, type TestNetwork } from './fixtures/network.ts';
 import type { RawAgent } from './fixtures/raw-agent.ts';
 
@@ -89,4 +91,77 @@ test('the leaderboard has the most trusted first and leaves out those with too f
   expect(best).toMatchObject({ completed: 3, failed: 0, success_rate: 1 });
   const trusted = await network.admin(searchAgents, { query: { min_trust: 0.55 } });
   expect(trusted.data.map(({ display_name }) => display_name)).toEqual(['good', 'mixed']);
+});
+
+test('an admin moves a score for a reason: as evidence that stays in the history, fades, and is audited', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent();
+  const params = { agent_id: agent.agentId };
+  const adjust = (delta: number, reason: string, capability = 'work') =>
+    network.admin(adjustTrust, { params, body: { capability, delta, reason } });
+  const raised = await adjust(0.3, 'audited by hand');
+  expect(raised).toMatchObject({ level: 'high', capabilities: [{ capability: 'work', level: 'high', completed: 0 }] });
+  expect(raised.trust_score).toBeCloseTo(0.8, 9);
+  await play(network, agent, '--');
+  const before = await scoreOf(network, agent);
+  expect(before).toBeLessThan(0.8);
+  expect((await adjust(-1, 'caught at it')).trust_score).toBeCloseTo(0.01, 9);
+  const { data } = await network.admin(getTrustHistory, { params });
+  expect(data.map(({ outcome }) => outcome)).toEqual(['ADJUSTED', 'FAILED', 'FAILED', 'ADJUSTED']);
+  expect(data.map(({ reason }) => reason)).toEqual([
+    'adjusted by -1: caught at it',
+    expect.stringMatching(/^failed by its own fault: /),
+    expect.stringMatching(/^failed by its own fault: /),
+    'adjusted by +0.3: audited by hand',
+  ]);
+  expect(data[0]!.trust_score_before).toBeCloseTo(before, 9);
+  await play(network, agent, '++++');
+  expect(await scoreOf(network, agent)).toBeGreaterThan(0.01);
+  const { data: audited } = await network.admin(listAuditLogs, { query: { action: 'trust.adjust' } });
+  expect(audited.map(({ after }) => after)).toMatchObject([{ reason: 'caught at it' }, { reason: 'audited by hand' }]);
+});
+
+test('a score is moved only where there is one to move, by somebody who may', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent();
+  const body = { capability: 'work', delta: 0.1, reason: 'for the test' };
+  const refused = (params: { agent_id: string }, other: object = {}) =>
+    network.admin(adjustTrust, { params, body: { ...body, ...other } });
+  const params = { agent_id: agent.agentId };
+  await expect(refused(params, { capability: 'cooking' })).rejects.toMatchObject({
+    code: 'validation-failed',
+    errors: [{ pointer: '#/capability' }],
+  });
+  await expect(refused(params, { delta: 0 })).rejects.toMatchObject({ code: 'validation-failed' });
+  await expect(refused(params, { delta: 1.01 })).rejects.toMatchObject({ code: 'validation-failed' });
+  await expect(refused(params, { reason: '' })).rejects.toMatchObject({ code: 'validation-failed' });
+  await expect(refused({ agent_id: 'agent_01h455vb4pex5vsknk084sn02q' })).rejects.toMatchObject({ code: 'not-found' });
+  const owner = await makeKey(network, { scopes: ['agents:admin', 'agents:read'], owner: 'admin' });
+  await expect(owner.call(adjustTrust, { params, body })).rejects.toMatchObject({ code: 'insufficient-scope' });
+  expect(await network.admin(getTrustHistory, { params })).toMatchObject({ data: [] });
+});
+
+test('a replay shows what the evidence comes to, and corrects what differs only when asked to', async () => {
+  const network = await startNetwork();
+  const agent = await network.rawAgent();
+  const params = { agent_id: agent.agentId };
+  await play(network, agent, '++-+');
+  await network.admin(adjustTrust, { params, body: { capability: 'work', delta: 0.1, reason: 'one more piece' } });
+  await play(network, agent, '-+');
+  const replay = async (dry_run: 'true' | 'false') =>
+    (await network.admin(replayTrust, { params, query: { dry_run } })).capabilities[0]!;
+  const clean = await replay('false');
+  expect(clean).toMatchObject({ capability: 'work', corrected: false });
+  expect(clean.difference).toBeLessThanOrEqual(1e-12);
+  const score = await scoreOf(network, agent);
+  await network.sql`update trust set dependable = dependable + 7 where agent_id = ${agent.agentId}`;
+  const shown = await replay('true');
+  expect(shown.difference).toBeCloseTo(7, 9);
+  expect(shown.replayed!.trust_score).toBeCloseTo(score, 12);
+  expect(shown.corrected).toBe(false);
+  expect(await scoreOf(network, agent)).toBe(shown.kept.trust_score);
+  expect((await replay('false')).corrected).toBe(true);
+  expect(await scoreOf(network, agent)).toBeCloseTo(score, 12);
+  const { data } = await network.admin(listAuditLogs, { query: { action: 'trust.replay' } });
+  expect(data).toMatchObject([{ subject_id: agent.agentId, before: { capability: 'work' } }]);
 });

@@ -1,8 +1,14 @@
 import { readFile, writeFile } from 'node:fs/promises';
-import { AGENT_MODE, type Machine, RUN, SCHEDULE, states, TASK } from '@muster/shared/lifecycle';
+import { AGENT_MODE, type Machine, RUN, SCHEDULE, STANDING, states, TASK } from '@muster/shared/lifecycle';
 
 const file = new URL('../docs/lifecycle.md', import.meta.url);
-const MACHINES: Record<string, Machine> = { task: TASK, run: RUN, agent_mode: AGENT_MODE, schedule: SCHEDULE };
+const MACHINES: Record<string, Machine> = {
+  task: TASK,
+  run: RUN,
+  agent_mode: AGENT_MODE,
+  standing: STANDING,
+  schedule: SCHEDULE,
+};
 
 /** A machine as a Mermaid state diagram; states nothing leaves end in a dot. */
 function diagram(machine: Machine): string {

@@ -71,6 +71,15 @@ export const AGENT_MODE = {
   REVOKED: {},
 } as const satisfies Machine;
 
+/** How far an agent's work in a capability is believed. */
+export const STANDING = {
+  NEWCOMER: { promote: ['TRUSTED'], refute: ['PROBATION'], quarantine: ['QUARANTINED', 'BANNED'], ban: ['BANNED'] },
+  TRUSTED: { refute: ['PROBATION'], quarantine: ['QUARANTINED', 'BANNED'], ban: ['BANNED'] },
+  PROBATION: { promote: ['TRUSTED'], quarantine: ['QUARANTINED', 'BANNED'], ban: ['BANNED'] },
+  QUARANTINED: { return: ['PROBATION'], release: ['PROBATION'], ban: ['BANNED'] },
+  BANNED: { release: ['PROBATION'] },
+} as const satisfies Machine;
+
 /** A rule of when. */
 export const SCHEDULE = {
   ACTIVE: { pause: ['PAUSED'], delete: ['DELETED'], end: ['ENDED'] },
@@ -82,6 +91,7 @@ export const SCHEDULE = {
 export type TaskStatus = keyof typeof TASK;
 export type RunStatus = keyof typeof RUN;
 export type AgentMode = keyof typeof AGENT_MODE;
+export type Standing = keyof typeof STANDING;
 export type ScheduleStatus = keyof typeof SCHEDULE;
 
 /** Whether an agent lives: beats come; a beat is two intervals late; its lease ended or it left. */

@@ -54,15 +54,19 @@ const INVARIANTS: Record<string, string> = {
         on r.task_id = t.task_id and r.fence > t.reset_fence group by t.task_id
     ) a where attempts <> array(select generate_series(1, cardinality(attempts))) and not ${DELETED}`,
   'trust counts the runs that were folded': `
-    select agent_id, capability, t.fold_seq, r.n from trust t full join (
+    select agent_id, capability, t.fold_seq, r.n, j.adjusted from trust t full join (
       select agent_id, capability, count(fold_seq) as n, count(fold_seq) filter (where status = 'COMPLETED') as completed, count(fold_seq) filter (where status = 'FAILED') as failed,
         count(fold_seq) filter (where status = 'TIMED_OUT') as timed_out, count(fold_seq) filter (where status = 'LOST') as lost
       from runs where fold_seq is not null group by 1, 2
     ) r using (agent_id, capability)
-    where case when ${DELETED} then r.n > coalesce(t.fold_seq, 0)
-      else (t.fold_seq, t.completed, t.failed, t.timed_out, t.lost) is distinct from (r.n, r.completed, r.failed, r.timed_out, r.lost) end`,
+    full join (select agent_id, capability, count(*) as adjusted from trust_adjustments group by 1, 2) j using (agent_id, capability)
+    where case when ${DELETED} then coalesce(r.n, 0) + coalesce(j.adjusted, 0) > coalesce(t.fold_seq, 0)
+      else (t.fold_seq, t.completed, t.failed, t.timed_out, t.lost) is distinct from
+        (coalesce(r.n, 0) + coalesce(j.adjusted, 0), coalesce(r.completed, 0), coalesce(r.failed, 0), coalesce(r.timed_out, 0), coalesce(r.lost, 0)) end`,
   'fold_seq counts from one': `
-    select * from (select agent_id, capability, array_agg(fold_seq order by fold_seq) as seqs from runs where fold_seq is not null group by 1, 2) f
+    select * from (select agent_id, capability, array_agg(fold_seq order by fold_seq) as seqs from (
+      select agent_id, capability, fold_seq from runs where fold_seq is not null union all select agent_id, capability, fold_seq from trust_adjustments
+    ) pieces group by 1, 2) f
     where seqs <> array(select generate_series(1::bigint, cardinality(seqs))) and not ${DELETED}`,
   'a run is told when it begins and when it ends, once': `
     with told as (select fence, kind, count(*) as n from events e, unnest(e.fences) as fence group by 1, 2),

@@ -4,9 +4,11 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { applyResults, type NewResult } from '../dispatch/store/results.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { insertTasks } from '../tasks/store/submit.ts';
+import { refold } from './effects.ts';
+import { adjustment, outcome, withPiece } from './model.ts';
 import { getLeaderboard, getTrust, getTrustHistory } from './read.ts';
-import { withOutcome } from './replay.ts';
-import { confidence, type Evidence, trustScore } from './score.ts';
+import { confidence, type Evidence, trustScore, UNCHECKED } from './score.ts';
+import { adjustTrust, type Piece } from './store.ts';
 
 const NOTHING: Evidence = { dependable: 0, undependable: 0 };
 /** What an agent may say, and what it does to trust. */
@@ -78,7 +80,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
             let evidence = NOTHING;
             const effects = mine.map(({ word }) => {
               const before = trustScore(evidence);
-              evidence = withOutcome(evidence, word.status === 'COMPLETED');
+              evidence = withPiece(evidence, outcome(word.status === 'COMPLETED'));
               return { outcome: word.status, before, after: trustScore(evidence) };
             });
             const [row] = await it.sql`select * from trust where agent_id = ${agent_id} and capability = ${capability}`;
@@ -86,7 +88,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
             expect(row?.undependable ?? 0).toBeCloseTo(evidence.undependable, 12);
             const replayed = await it.sql<{ completed: boolean }[]>`
               select status = 'COMPLETED' as completed from runs where agent_id = ${agent_id} and capability = ${capability} and fold_seq is not null order by fold_seq`;
-            const again = replayed.reduce<Evidence>((so, it) => withOutcome(so, it.completed), NOTHING);
+            const again = replayed.reduce<Evidence>((so, it) => withPiece(so, outcome(it.completed)), NOTHING);
             expect(again.dependable).toBeCloseTo(evidence.dependable, 12);
             expect(again.undependable).toBeCloseTo(evidence.undependable, 12);
             const { data } = await history(agent_id, { capability });
@@ -95,7 +97,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
               before: it.trust_score_before,
               after: it.trust_score_after,
             }));
-            // Runs of one batch end in one moment; the history tells those by their fence, which here is their order too.
+            // Runs of one batch end in one moment; the history tells those in the order in which they were folded.
             expect(told.length).toBe(effects.length);
             for (const [n, effect] of effects.toReversed().entries()) {
               expect(told[n]!.outcome).toBe(effect.outcome);
@@ -107,6 +109,50 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
       }),
       { numRuns: 25, seed: 1 },
     );
+  });
+
+  test('what an admin says is a piece among those of the runs: it moves the score by so much, history and replay know it', async () => {
+    const by = { actor: 'key_tester', address: null, request_id: 'req_1' };
+    const [agent_id] = await say([{ word: WORDS[0]!, who: 0, capability: 'echo' }], [1]);
+    const trust = async () => (await it.sql`select * from trust where agent_id = ${agent_id!}`)[0]! as Piece;
+    for (const [n, delta] of [0.2, -0.4, 0.05].entries()) {
+      const before = await trust();
+      const piece = adjustment(before, UNCHECKED, delta);
+      await adjustTrust(
+        it.db.admin,
+        { agentId: agent_id!, capability: 'echo', delta, piece, reason: `reason ${n}` },
+        by,
+      );
+      expect(trustScore(await trust())).toBeCloseTo(trustScore(before) + delta, 12);
+    }
+    const { data } = await history(agent_id!);
+    expect(data.map((row) => row.reason)).toEqual([
+      'adjusted by +0.05: reason 2',
+      'adjusted by -0.4: reason 1',
+      'adjusted by +0.2: reason 0',
+      'completed the run',
+    ]);
+    for (const [n, row] of data.slice(0, 3).entries()) {
+      expect(row).toMatchObject({ outcome: 'ADJUSTED', run_id: null, task_id: null, fault: null });
+      expect(row.trust_delta).toBeCloseTo([0.05, -0.4, 0.2][n]!, 9);
+      expect(row.trust_score_before).toBeCloseTo(data[n + 1]!.trust_score_after!, 9);
+    }
+    const now = await trust();
+    const again = await refold(it.db.admin, agent_id!, 'echo', Number(now.fold_seq));
+    expect(again!.dependable).toBeCloseTo(now.dependable, 12);
+    expect(again!.undependable).toBeCloseTo(now.undependable, 12);
+    const audited =
+      await it.sql`select action, before, after from audit_logs where subject_id = ${agent_id!} order by audit_id desc limit 1`;
+    expect(audited[0]).toMatchObject({ action: 'trust.adjust', after: { capability: 'echo', reason: 'reason 2' } });
+    expect(audited[0]!.after.dependability - audited[0]!.before.dependability).toBeCloseTo(0.05, 9);
+  });
+
+  test('a replay does not make up what has been deleted', async () => {
+    const said = Array.from({ length: 20 }, () => ({ word: WORDS[0]!, who: 0, capability: 'echo' }));
+    const [agent_id] = await say(said, Array(20).fill(4));
+    expect(await refold(it.db.admin, agent_id!, 'echo', 20)).toBeDefined();
+    await forget(agent_id!, 3, 4);
+    expect(await refold(it.db.admin, agent_id!, 'echo', 20)).toBeUndefined();
   });
 
   test('the pages of a history join without a gap', async () => {

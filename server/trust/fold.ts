@@ -1,5 +1,6 @@
-/** How much a piece of evidence is worth after one more: reference model, dependability decays by 0.97 per outcome. */
-export const DECAY = 0.97;
+import { DEFAULTS } from './parameters.ts';
+
+const DECAY = DEFAULTS.dependability_decay;
 
 /**
  * Folds finished runs into the trust of (agent, capability), inside the statement that finishes them. With n pieces of

@@ -4,8 +4,8 @@ import { notFound } from '@muster/shared/errors';
 import { runIdOf } from '@muster/shared/ids';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
-import { type Effects, effectsOf } from './replay.ts';
-import { confidence, dependability, INTEGRITY_UNCHECKED, trustScore } from './score.ts';
+import { type Effects, effectsOf } from './effects.ts';
+import { confidence, dependability, integrityShown, levelOf, trustScore, UNCHECKED } from './score.ts';
 import * as store from './store.ts';
 
 const STANDING = 'NEWCOMER' as const;
@@ -20,13 +20,15 @@ export async function getTrust(ctx: Ctx, agentId: string) {
   return {
     agent_id: agentId,
     trust_score: trustScore(total),
+    level: levelOf(trustScore(total)),
     confidence: confidence(total),
     standing: STANDING,
     capabilities: rows.map(({ dependable, undependable, updated_at, ...row }) => ({
       ...row,
       trust_score: trustScore({ dependable, undependable }),
+      level: levelOf(trustScore({ dependable, undependable })),
       dependability: dependability({ dependable, undependable }),
-      integrity: INTEGRITY_UNCHECKED,
+      integrity: integrityShown(UNCHECKED),
       confidence: confidence({ dependable, undependable }),
       standing: STANDING,
       last_evidence_at: updated_at.toISOString(),
@@ -49,7 +51,7 @@ export async function getTrustHistory(
     rows,
     limit,
     (row) => showEvidence(row, effects.get(row.capability)?.get(Number(row.fold_seq))),
-    (row) => [row.finished_at.toISOString(), row.fence],
+    (row) => [row.at.toISOString(), row.capability, row.fold_seq],
   );
 }
 
@@ -58,34 +60,34 @@ const foldsOf = (rows: readonly store.EvidenceRow[], capability: string) =>
 
 function showEvidence(row: store.EvidenceRow, effect?: { before: number; after: number }) {
   return {
-    run_id: runIdOf(row.fence),
+    run_id: row.fence === null ? null : runIdOf(row.fence),
     task_id: row.task_id,
     capability: row.capability,
-    outcome: row.status,
+    outcome: row.outcome,
     fault: row.fault,
     trust_score_before: effect?.before ?? null,
     trust_score_after: effect?.after ?? null,
     trust_delta: effect ? effect.after - effect.before : null,
     reason: reasonOf(row),
-    at: row.finished_at.toISOString(),
+    at: row.at.toISOString(),
   };
 }
 
-const REASONS: Record<string, string> = {
+const REASONS: Partial<Record<store.EvidenceRow['outcome'], string>> = {
   COMPLETED: 'completed the run',
   FAILED: 'failed by its own fault',
   TIMED_OUT: 'ran longer than it may',
   LOST: 'lost its lease',
 };
 
-const reasonOf = ({ status, error }: store.EvidenceRow): string => {
-  const reason = REASONS[status] ?? status;
-  return error?.message ? `${reason}: ${error.message.slice(0, 200)}` : reason;
-};
+function reasonOf({ outcome, message, delta }: store.EvidenceRow): string {
+  const reason = delta === null ? (REASONS[outcome] ?? outcome) : `adjusted by ${delta > 0 ? '+' : ''}${delta}`;
+  return message ? `${reason}: ${message}` : reason;
+}
 
 function positionOf(cursor: string | undefined): string[] | undefined {
-  const position = decodeCursor(cursor, 2);
-  if (position && !(isMoment(position[0]!) && /^\d{1,18}$/.test(position[1]!))) throw notOurCursor();
+  const position = decodeCursor(cursor, 3);
+  if (position && !(isMoment(position[0]!) && /^\d{1,18}$/.test(position[2]!))) throw notOurCursor();
   return position;
 }
 
@@ -103,6 +105,7 @@ export async function getLeaderboard(
       return {
         ...row,
         trust_score: trustScore(evidence),
+        level: levelOf(trustScore(evidence)),
         confidence: confidence(evidence),
         success_rate: runs ? row.completed / runs : null,
       };

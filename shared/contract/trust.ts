@@ -1,16 +1,38 @@
 import { z } from 'zod';
-import { RUN, states } from '../lifecycle.ts';
+import { RUN, STANDING, states } from '../lifecycle.ts';
 import { endpoint } from './endpoint.ts';
-import { capability, id, nullableTimestamp, page, pageQuery, timestamp } from './fields.ts';
+import { capability, id, nullableTimestamp, page, pageQuery, text, timestamp } from './fields.ts';
 
 const agentParams = z.object({ agent_id: id('agent') });
 const score = {
   trust_score: z.number().describe('0..1, 0.5 for a newcomer'),
+  level: z
+    .enum(['excellent', 'high', 'medium', 'low', 'very_low'])
+    .describe('The score in a word: from 0.9, 0.7, 0.5, 0.3'),
   dependability: z.number().describe('How likely it finishes what it takes'),
   integrity: z.number().describe('How likely what it returns is right, as far as others could check'),
   confidence: z.number().describe('0..1: how much evidence there is'),
-  standing: z.enum(['NEWCOMER', 'TRUSTED', 'PROBATION', 'QUARANTINED', 'BANNED']),
+  standing: z.enum(states(STANDING)),
 };
+
+const trust = z.object({
+  agent_id: id('agent'),
+  trust_score: z.number(),
+  level: score.level,
+  confidence: z.number(),
+  standing: score.standing,
+  capabilities: z.array(
+    z.object({
+      capability: z.string(),
+      ...score,
+      completed: z.int(),
+      failed: z.int(),
+      timed_out: z.int(),
+      lost: z.int(),
+      last_evidence_at: nullableTimestamp,
+    }),
+  ),
+});
 
 export const getTrust = endpoint({
   method: 'GET',
@@ -21,23 +43,7 @@ export const getTrust = endpoint({
   scope: 'agents:read',
   ownership: 'path',
   params: agentParams,
-  response: z.object({
-    agent_id: id('agent'),
-    trust_score: z.number(),
-    confidence: z.number(),
-    standing: score.standing,
-    capabilities: z.array(
-      z.object({
-        capability: z.string(),
-        ...score,
-        completed: z.int(),
-        failed: z.int(),
-        timed_out: z.int(),
-        lost: z.int(),
-        last_evidence_at: nullableTimestamp,
-      }),
-    ),
-  }),
+  response: trust,
   problems: ['not-found'],
 });
 export const getTrustHistory = endpoint({
@@ -52,10 +58,10 @@ export const getTrustHistory = endpoint({
   query: z.strictObject({ capability: capability.optional(), ...pageQuery }),
   response: page(
     z.object({
-      run_id: id('run'),
-      task_id: id('task'),
+      run_id: id('run').nullable().describe("Null for an adjustment, which is nobody's run"),
+      task_id: id('task').nullable(),
       capability: z.string(),
-      outcome: z.enum(states(RUN)),
+      outcome: z.enum([...states(RUN), 'ADJUSTED']),
       fault: z.string().nullable(),
       trust_score_before: z.number().nullable().describe('Null where too much of what came before has been deleted'),
       trust_score_after: z.number().nullable(),
@@ -64,6 +70,58 @@ export const getTrustHistory = endpoint({
       at: timestamp,
     }),
   ),
+  problems: ['not-found'],
+});
+export const adjustTrust = endpoint({
+  method: 'POST',
+  path: '/ains/agents/{agent_id}/trust/adjust',
+  tag: 'Trust',
+  summary: 'Move a score by hand: a piece of evidence, which fades like any other',
+  principals: ['key'],
+  scope: 'admin',
+  ownership: 'path',
+  audit: 'trust.adjust',
+  params: agentParams,
+  body: z.strictObject({
+    capability,
+    delta: z
+      .number()
+      .min(-1)
+      .max(1)
+      .refine((delta) => delta !== 0, { error: 'must move something' })
+      .describe('By how much; a score is moved to between 0.01 and 0.99'),
+    reason: text(500).min(1),
+  }),
+  response: trust,
+  problems: ['not-found'],
+});
+const evidence = z.object({ dependable: z.number(), undependable: z.number(), trust_score: z.number() });
+export const replayTrust = endpoint({
+  method: 'POST',
+  path: '/ains/agents/{agent_id}/trust/replay',
+  tag: 'Trust',
+  summary: 'Fold all evidence anew, and correct what differs from what is kept',
+  principals: ['key'],
+  scope: 'admin',
+  ownership: 'path',
+  audit: 'trust.replay',
+  params: agentParams,
+  query: z.strictObject({
+    dry_run: z.enum(['true', 'false']).default('false').describe('Show the difference only'),
+  }),
+  response: z.object({
+    agent_id: id('agent'),
+    dry_run: z.boolean(),
+    capabilities: z.array(
+      z.object({
+        capability: z.string(),
+        kept: evidence,
+        replayed: evidence.nullable().describe('Null where too much of the evidence has been deleted'),
+        difference: z.number().nullable().describe('The greatest of what is kept'),
+        corrected: z.boolean(),
+      }),
+    ),
+  }),
   problems: ['not-found'],
 });
 export const getLeaderboard = endpoint({
@@ -85,6 +143,7 @@ export const getLeaderboard = endpoint({
         agent_id: id('agent'),
         display_name: z.string(),
         trust_score: z.number(),
+        level: score.level,
         confidence: z.number(),
         completed: z.int(),
         failed: z.int(),
