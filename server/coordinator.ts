@@ -18,7 +18,7 @@ import { checkServer, migrateDatabase, openDatabase } from './platform/database.
 import { withDeadline } from './platform/deadline.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './platform/embedded-postgres/start.ts';
 import type { Edge } from './platform/endpoint.ts';
-import { countFlights, drainServer } from './platform/http-drain.ts';
+import { countFlights, drainServer, watchSilent } from './platform/http-drain.ts';
 import { listen, urlOf } from './platform/http-server.ts';
 import { createLog, type Log } from './platform/log.ts';
 import { createNotifier } from './platform/notify.ts';
@@ -120,6 +120,7 @@ async function open(
   opened.push(() => withDeadline(leaveCluster(db.loops, coordinatorId), LEAVE_MS));
   const flights = countFlights(createApp({ edge, heads, dispatch, submitter, draining: () => draining }));
   const server = await listen(config, flights, log);
+  const silent = watchSilent(server);
   url = urlOf(config, server);
   for (const loop of loops) loop.start();
   opened.push(() => withDeadline(apiKeys.loop.tick(), LEAVE_MS));
@@ -127,7 +128,7 @@ async function open(
   opened.push(() => {
     draining = true;
     dispatch.parking.close();
-    return drainServer(server, flights, DRAIN_MS);
+    return drainServer(server, { flights, silent }, DRAIN_MS);
   });
   return { url, adminKey: admin.key, adminKeyMade: admin.made ? admin.path : undefined, tick, stop: close };
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { HttpBindings } from '@hono/node-server';
 import type { Answer } from './http-answer.ts';
 
@@ -39,11 +40,29 @@ export function countFlights(handler: Handler): Flights {
   };
 }
 
+/** Knows the connections that were opened in advance and on which nothing was said yet: to Node they are not idle, and it would wait for them. */
+export function watchSilent(server: Server): { close(): void } {
+  const open = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    open.add(socket);
+    socket.once('close', () => open.delete(socket));
+  });
+  return {
+    close() {
+      for (const socket of open) if (socket.bytesRead === 0) socket.destroy();
+    },
+  };
+}
+
 /**
  * Ends a server. It listens on until what it had begun is answered, so that whoever asks meanwhile is told that it drains
  * (readiness says 503) and not turned away; what takes longer than `atMostMs` is cut off.
  */
-export async function drainServer(server: Server, flights: Flights, atMostMs: number): Promise<void> {
+export async function drainServer(
+  server: Server,
+  { flights, silent }: { flights: Flights; silent: { close(): void } },
+  atMostMs: number,
+): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, atMostMs);
@@ -51,6 +70,7 @@ export async function drainServer(server: Server, flights: Flights, atMostMs: nu
   await Promise.race([flights.landed(), late]);
   const closed = new Promise((resolve) => server.close(resolve));
   server.closeIdleConnections();
+  silent.close();
   void late.then(() => server.closeAllConnections());
   await closed;
   clearTimeout(timer);
