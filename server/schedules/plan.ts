@@ -6,7 +6,7 @@ import { judge } from './misfire.ts';
 import { takeTurns } from './overlap.ts';
 import type { NewExecution, Plan } from './store/fire.ts';
 import type { Planned } from './store/tick.ts';
-import { fillTemplate } from './template.ts';
+import { filledText } from './template.ts';
 
 /** A plan, and the tasks that are to be cancelled before it is carried out. */
 export interface Planning {
@@ -88,11 +88,9 @@ function planRuns(
 /** The task's own input, where the schedule's has variables. */
 const inputOf = ({ schedule_id, template }: Planned, scheduledAt: Date, execution_number: number): string | null =>
   template &&
-  JSON.stringify(
-    fillTemplate(template.input_data, {
-      scheduled_at: scheduledAt.toISOString(),
-      schedule_id,
-      execution_number,
-      last_result: template.last_result,
-    }),
-  );
+  filledText(template.input_data, {
+    scheduled_at: scheduledAt.toISOString(),
+    schedule_id,
+    execution_number,
+    last_result: template.last_result,
+  });
