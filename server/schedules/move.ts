@@ -7,10 +7,10 @@ import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { refuseChanged } from '../platform/if-match.ts';
 import { gapFrom } from './gap.ts';
+import { comingDue } from './occurrences.ts';
 import { findSchedule, getSchedule } from './read.ts';
 import { dueAt } from './rule.ts';
 import { type Move, moveSchedule, type ScheduleRow, type SkippedGap } from './store/schedules.ts';
-import { nextDue } from './when.ts';
 
 /** Moves it as it was read, and looks again when a tick or somebody else was faster. */
 const TRIES = 20;
@@ -25,10 +25,10 @@ export const resumeSchedule = (ctx: Ctx, scheduleId: string) =>
     row.status === 'PAUSED' ? resumed(row, ctx.clock.now()) : undefined,
   );
 
-/** When a paused schedule is due next, and what passed meanwhile. */
+/** When a paused schedule is due next, which it is not with no run left, and what passed meanwhile. */
 export function resumed(row: ScheduleRow, now: Date): Required<Pick<Move, 'next' | 'gap'>> {
   const from = resumeFrom(row, now);
-  const next = nextDue(row, from);
+  const next = comingDue(row, from, 1)[0] ?? null;
   return { next: next && dueAt(row, next), gap: passedBy(row, from) };
 }
 
