@@ -91,6 +91,16 @@ test('a name is one schedule’s of an owner until it is deleted', async () => {
   await make(network, { name: 'nightly' });
 });
 
+test('a name that is taken leaves the limit of the concurrency key as it was', async () => {
+  const network = await startNetwork();
+  const body = hourly({ name: 'a', concurrency_key: 'k', concurrency_limit: 2 });
+  await network.admin(createSchedule, { body });
+  const before = await tableHashes(network.sql);
+  const again = network.admin(createSchedule, { body: { ...body, concurrency_limit: 77 } });
+  await expect(again).rejects.toMatchObject({ code: 'conflict' });
+  expect(await tableHashes(network.sql)).toEqual(before);
+});
+
 test('of many that create one name at once one does', async () => {
   const network = await startNetwork();
   const tries = await Promise.allSettled(Array.from({ length: 20 }, () => make(network, { name: 'only' })));

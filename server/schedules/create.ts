@@ -26,8 +26,8 @@ export async function createSchedule(ctx: Ctx, { query, body }: InputOf<typeof c
   const now = ctx.clock.now();
   const first = checkWhen(rule, now, ctx.config.minScheduleSeconds);
   const next = dueAt({ ...rule, schedule_id }, first);
+  await refuseTaken(ctx, owner, rule.name);
   if (query.dry_run) {
-    await refuseTaken(ctx, owner, rule.name);
     const row = newborn({ ...rule, schedule_id, owner, ...next }, now);
     return { ...showSchedule(row), next_runs: comingTimes(row, now, FORETOLD) };
   }
