@@ -282,6 +282,10 @@ test('a client of AINS is understood: scalars in the query, the input as the bod
   });
   const asked = await send(network, 'POST', `${PATH}/validate?cron_expression=${encodeURIComponent('0 9 * * *')}`);
   expect(await asked.json()).toMatchObject({ valid: true, next_runs: { length: 5 } });
+  const whole = await send(network, 'POST', `${PATH}/validate?${scalars}`, { body: { input_data: { range: [1, 2] } } });
+  expect(await whole.json()).toMatchObject({ valid: true, cron_expression: '0 9 * * MON-FRI' });
+  const unknown = await refusal(network, 'POST', `${PATH}/validate?${scalars}`, { body: { input_data: '{{x}}' } });
+  expect(unknown).toMatchObject({ code: 'validation-failed', errors: [{ pointer: '#/input_data' }] });
   const wrong = await send(network, 'POST', `${PATH}/validate?cron_expression=never`);
   expect([wrong.status, await wrong.json()]).toMatchObject([200, { valid: false, code: 'invalid-cron' }]);
   const before = await tableHashes(network.sql);

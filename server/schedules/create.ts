@@ -64,6 +64,7 @@ const isWhenProblem = (code: string): code is (typeof WHEN_PROBLEMS)[number] =>
 /** Says what a rule of when means, or what is wrong with it; asking is never an error. */
 export function validateSchedule(ctx: Ctx, { body }: InputOf<typeof contract.validateSchedule>) {
   const when = whenOf(body);
+  if (body.input_data !== undefined) checkTemplate(body.input_data);
   const { cron_expression, timezone } = when;
   const now = ctx.clock.now();
   try {
