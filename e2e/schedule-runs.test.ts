@@ -264,3 +264,17 @@ test('one that made its last run by hand while it was paused has ended when it i
   await network.admin(triggerSchedule, { params });
   expect(await network.admin(resumeSchedule, { params })).toMatchObject({ status: 'ENDED', next_run_at: null });
 });
+
+test('a backfill whose inputs would be more than one statement can bear is refused, and changes nothing', async () => {
+  const network = await startNetwork();
+  const input_data = ['x'.repeat(1_000_000), '{{scheduled_at}}'];
+  const params = await make(network, { interval_seconds: 60, input_data });
+  const before = await tableHashes(network.sql);
+  const backfill = async (hours: number) => ({
+    params,
+    body: { from: await ago(network, hours), to: await ago(network, 0) },
+  });
+  await expect(network.admin(backfillSchedule, await backfill(3))).rejects.toMatchObject({ code: 'conflict' });
+  expect(await tableHashes(network.sql)).toEqual(before);
+  expect((await network.admin(backfillSchedule, await backfill(0.1))).made).toBeGreaterThan(4);
+});
