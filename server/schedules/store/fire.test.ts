@@ -256,6 +256,15 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     expect(fire_at.getTime() - next.getTime()).toBe(jitterMs(id, next, 600));
   });
 
+  test('one whose filled input is longer than a body may be pauses and says so; the others fire', async () => {
+    const id = await schedule({ input_data: ['x'.repeat(1_048_560), '{{scheduled_at}}'] });
+    const other = await schedule();
+    await tick();
+    const [row] = await it.sql`select status, pause_note, total_runs from schedules where schedule_id = ${id}`;
+    expect(row).toMatchObject({ status: 'PAUSED', total_runs: 0, pause_note: expect.stringContaining('longer than') });
+    expect(await shown(other)).toEqual([['FIRED', 'PENDING']]);
+  });
+
   test('what fires more than 24 days late is as late as it is', async () => {
     const days = 40 * 86_400;
     const id = await schedule({
