@@ -7,7 +7,7 @@ export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ['{shared,server,agent,testing,e2e,scripts}/**/*.test.ts'],
+    include: ['{shared,server,agent,testing,e2e,scripts,docs}/**/*.test.ts'],
     globalSetup: ['testing/vitest-global-setup.ts'],
     setupFiles: ['testing/vitest-worker-setup.ts'],
     pool: 'forks',

@@ -1,6 +1,7 @@
 import * as access from '@muster/shared/contract/access';
 import * as agents from '@muster/shared/contract/agents';
 import { listAuditLogs, verifyAuditLogs } from '@muster/shared/contract/audit';
+import * as bulk from '@muster/shared/contract/bulk';
 import { leave } from '@muster/shared/contract/dispatch';
 import type { Endpoint } from '@muster/shared/contract/endpoint';
 import * as enrollment from '@muster/shared/contract/enrollment';
@@ -77,10 +78,16 @@ const STEPS: Step[] = [
   step(tasks.retryTask, 'task_id'),
 ];
 
-/** What leaves its rows by the thing and not by the request has tests of its own: e2e/queue, dead-letters, runs, trust. */
+/** What leaves its rows by the thing and not by the request has tests of its own: e2e/queue, limits, bulk, dead-letters, runs, trust. */
 const BY_THE_THING = [
   queue.pauseCapability,
   queue.resumeCapability,
+  queue.putLimit,
+  queue.deleteLimit,
+  bulk.cancelTasks,
+  bulk.retryTasks,
+  bulk.prioritiseTasks,
+  bulk.cancelBatch,
   queue.retryDeadLetters,
   runs.deleteRun,
   runs.cleanupRuns,

@@ -58,8 +58,8 @@ beforeAll(async () => {
   ({ run_id } = await agent.take());
   await owner.call(createTask, { body: { task_type: 'work', input_data: null } });
   await otherAgent.fail(await otherAgent.take(), { message: 'no', retryable: false });
-  // Nobody beats, and nothing is to change by itself, however long this takes.
-  await coordinator.sql`update presence set lease_expires_at = lease_expires_at + interval '1 hour'`;
+  // The run is held however long it all takes: a lease that ends would move rows.
+  await coordinator.sql`update presence set lease_expires_at = lease_expires_at + interval '1 day'`;
 });
 afterAll(() => coordinator.stop());
 

@@ -25,6 +25,8 @@ beforeAll(async () => {
   agent = await RawAgent.register({ url: coordinator.url }, { enrollment_token, capabilities: ['work'], slots: 2 });
   const task_id = await network.submit({ task_type: 'work', input_data: null });
   const { run_id } = await agent.take();
+  // The run is held however long it all takes: a lease that ends would move rows.
+  await coordinator.sql`update presence set lease_expires_at = lease_expires_at + interval '1 day'`;
   const { schedule_id } = await network.admin(createSchedule, {
     body: { task_type: 'work', input_data: null, cron_expression: '0 0 1 1 *' },
   });

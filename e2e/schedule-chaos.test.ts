@@ -32,7 +32,7 @@ async function startThree() {
   return { postgres, coordinators, network: networkAt(coordinators[0]!.url, ADMIN_KEY) };
 }
 
-/** Kills until a time, one turn after another and Postgres at one of five; who was killed is started again at once. One coordinator is always left alone. */
+/** Kills until a time, one turn after another and Postgres at one of five; whoever has ended is started again at once. One coordinator is always left alone. */
 async function wreak(
   random: Random,
   until: number,
@@ -40,12 +40,15 @@ async function wreak(
 ): Promise<Chaos> {
   const chaos: Chaos = { coordinators: 0, outages: [] };
   const ready = new Set(coordinators);
-  const revivals: Promise<unknown>[] = [];
-  const revive = async (it: CoordinatorProcess) => {
-    await it.ended();
-    // One that starts while Postgres is gone ends again, as it should.
-    ready.add(await eventually(() => it.start(), { timeoutMs: 60_000 }));
+  let over = false;
+  const keep = async (it: CoordinatorProcess) => {
+    for (await it.ended(); !over; await it.ended()) {
+      ready.delete(it);
+      // One that starts while Postgres is gone ends again, as it should.
+      ready.add(await eventually(() => it.start(), { timeoutMs: 60_000 }));
+    }
   };
+  for (const it of coordinators) void keep(it);
   for (let turn = 0, postgresTurn = 0; Date.now() < until; turn += 1) {
     if (turn % 5 === 0) postgresTurn = turn + random.below(5);
     await pause(random.between(200, 2_000));
@@ -54,16 +57,15 @@ async function wreak(
       postgres.kill();
       await postgres.restart();
       chaos.outages.push({ from, to: Date.now() });
-      continue;
+    } else if (ready.size > 1) {
+      const victim = random.pick([...ready]);
+      ready.delete(victim);
+      victim.kill();
+      chaos.coordinators += 1;
     }
-    if (ready.size < 2) continue;
-    const victim = random.pick([...ready]);
-    ready.delete(victim);
-    victim.kill();
-    chaos.coordinators += 1;
-    revivals.push(revive(victim));
   }
-  await Promise.all(revivals);
+  await eventually(() => ready.size === coordinators.length, { timeoutMs: 60_000 });
+  over = true;
   return chaos;
 }
 

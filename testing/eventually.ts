@@ -18,15 +18,15 @@ export async function eventually<T>(
       throw new Error('it is still false');
     } catch (failure) {
       const waited = performance.now() - started;
-      if (waited >= timeoutMs) throw tooLate(failure, waited);
+      if (waited >= timeoutMs) throw tooLate(failure, `not within ${Math.round(waited)} ms`);
     }
     await pause(everyMs);
   }
 }
 
 /** The same error, so that a reporter still shows what was expected and what was there. */
-function tooLate(failure: unknown, waitedMs: number): Error {
+export function tooLate(failure: unknown, limit: string): Error {
   const error = failure instanceof Error ? failure : new Error(String(failure));
-  error.message = `not within ${Math.round(waitedMs)} ms: ${error.message}`;
+  error.message = `${limit}: ${error.message}`;
   return error;
 }

@@ -1,6 +1,6 @@
 /** The Muster test kit: real coordinators on a clock that can be moved, fleets, real processes, what goes wrong with them, and what was promised. */
 export { assertFindings, checkCancels, checkClaims, checkResults, checkSubmits, type Finding } from './checkers.ts';
-export { type AdvanceOptions, type TestClock, testClock } from './clock.ts';
+export { type AdvanceOptions, type RunOptions, type TestClock, testClock } from './clock.ts';
 export { startCoordinator, type TestCoordinator, type TestCoordinatorOptions } from './coordinator.ts';
 export { type EventuallyOptions, eventually } from './eventually.ts';
 export { type Fleet, type FleetOptions, startFleet } from './fleet/fleet.ts';

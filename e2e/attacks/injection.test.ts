@@ -36,8 +36,8 @@ const SQL = {
 };
 
 const queries = Object.entries(ENDPOINTS).filter(([, { query, method }]) => query && method === 'GET');
-const pathOf = ({ path }: Endpoint, { agent, schedule_id }: Stage) =>
-  path.replace('{agent_id}', agent.agentId).replace('{schedule_id}', schedule_id);
+const pathOf = ({ path }: Endpoint, { agent, schedule_id, batch_id }: Stage) =>
+  path.replace('{agent_id}', agent.agentId).replace('{schedule_id}', schedule_id).replace('{batch_id}', batch_id);
 
 /** Literally nothing: a page without rows, or a word that the field cannot be. */
 function nothing(answer: Answer, parameter: string): void {

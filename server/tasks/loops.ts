@@ -2,7 +2,7 @@ import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
 import { settleDependencies } from './store/dependencies.ts';
 import { forgetExpiredOnce } from './store/keys.ts';
-import { countUnheld, forgetHolds } from './store/limits.ts';
+import { countUnheld, forgetSavers } from './store/limits.ts';
 import * as store from './store/transitions.ts';
 import { unblock } from './unblock.ts';
 
@@ -74,9 +74,9 @@ export const forgetOnceLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
   },
 });
 
-/** What was begun before everybody had heard of a limit is counted too. */
+/** What was begun before everybody had heard of a limit is counted too; slots are kept for nobody for longer than an hour. */
 export const holdLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
   name: 'tasks.hold',
   intervalMs: 1_000,
-  tick: async () => (await countUnheld(db.loops)) + (await forgetHolds(db.loops)),
+  tick: async () => (await countUnheld(db.loops)) + (await forgetSavers(db.loops)),
 });

@@ -1,4 +1,4 @@
-import { seededRandom } from '@muster/testing/fleet/random';
+import { seededRandom } from '@muster/testing/random';
 import { describe, expect, test } from 'vitest';
 import { drawBeta, drawUtility } from './draw.ts';
 import { trustScore } from './score.ts';

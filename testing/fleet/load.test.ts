@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
+import { seededRandom } from '../random.ts';
 import { dueAfter, offer, secondsOf } from './load.ts';
 import { castOf, persona } from './persona.ts';
-import { lognormalMs, seededRandom } from './random.ts';
+import { lognormalMs } from './random.ts';
 
 test('phases are the integral of their rates', () => {
   const phases = [

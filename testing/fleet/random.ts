@@ -1,22 +1,5 @@
-/** Numbers in [0, 1) that are the same for the same seed. Mulberry32 (Tommy Ettinger, public domain): for tests, not for secrets. */
+/** Numbers in [0, 1). */
 export type Random = () => number;
-
-export function seededRandom(seed: number | string): Random {
-  let state = typeof seed === 'number' ? seed >>> 0 : hash(seed);
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
-/** FNV-1a. */
-function hash(text: string): number {
-  let value = 0x811c9dc5;
-  for (const char of text) value = Math.imul(value ^ char.codePointAt(0)!, 0x01000193);
-  return value >>> 0;
-}
 
 /** Whether something of that probability happens now. */
 export const chance = (random: Random, rate: number): boolean => rate > 0 && random() < rate;

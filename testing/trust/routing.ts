@@ -1,7 +1,7 @@
 import { drawUtility } from '@muster/server/trust/draw';
 import { finished, newcomer, type Trust } from '@muster/server/trust/model';
 import { trustScore } from '@muster/server/trust/score';
-import { seededRandom } from '../fleet/random.ts';
+import { seededRandom } from '../random.ts';
 
 /** Who of those that wait is given a task: the greatest of these numbers. */
 export const STRATEGIES = {

@@ -1,4 +1,4 @@
-import { seededRandom } from '../fleet/random.ts';
+import { seededRandom } from '../random.ts';
 import type { BadGroup, Population } from './population.ts';
 
 /** The right answer; a ring's common lie; every other wrong answer is a number of its own. */

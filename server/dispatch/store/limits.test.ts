@@ -65,6 +65,7 @@ describe.each([18, 15] as const)('limits on Postgres %i', (major) => {
     expect(await claim(agent, 100, lanes)).toHaveLength(2);
     expect(await claim(agent, 100, lanes)).toEqual([]);
     await deleteLimit(it.sql, { scope: 'global', name: '*' });
+    expect(await it.sql`select distinct scope from limit_holds`).toEqual([{ scope: 'owner' }]);
     expect((await claim(agent, 100, lanes)).length).toBeGreaterThanOrEqual(3);
     expect((await running()).a).toBe(3);
   });

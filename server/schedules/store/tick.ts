@@ -81,7 +81,7 @@ export async function findPlanned(sql: Sql, scheduleId: string): Promise<Planned
 
 /**
  * How their tasks are doing is read off the tasks themselves, starting from the executions whose outcome has not come home yet. The subqueries are of
- * one schedule each, whatever the planner thinks of the tables.
+ * one schedule each, whatever the planner thinks of the tables; `offset 0` keeps it from looking for the last result of those that ask for none.
  */
 async function plannedOf(sql: Sql, which: Fragment): Promise<Planned[]> {
   const tasksOf = sql`
@@ -101,7 +101,7 @@ async function plannedOf(sql: Sql, which: Fragment): Promise<Planned[]> {
     ) o on true
     left join lateral (
       select coalesce((select x.task_id from (${tasksOf}) x where status = 'COMPLETED' order by execution_id desc limit 1), s.last_completed_task_id) as task_id
-      where t.has and t.asks
+      where t.has and t.asks offset 0
     ) l on true
     left join lateral (select result_data from runs where runs.task_id = l.task_id and final order by fence desc limit 1) r on true`;
 }

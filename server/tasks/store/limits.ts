@@ -85,6 +85,9 @@ export async function deleteLimit(
     change: sql`
       delete from limits l where scope = ${scope} and name = ${name}
       returning ${subject(sql)}, null::jsonb as detail, ${said(sql, 'l')} as before, null::jsonb as after`,
+    also: {
+      holds: sql`delete from limit_holds where scope = ${scope} and name = ${name} and exists (select from changed)`,
+    },
     event: recordEvent(sql, 'limit.ended'),
     audit: recordAudit(sql, by, 'limit.delete'),
   });
@@ -107,10 +110,8 @@ export async function countUnheld(sql: Sql): Promise<number> {
   return counted.count;
 }
 
-/** Forgets what was counted for limits that are no more, and savers of slots who have waited for an hour: others may take their place. */
-export async function forgetHolds(sql: Sql): Promise<number> {
-  const gone = await sql`
-    with savers as (delete from slot_savers where since < (select muster_now()) - interval '1 hour')
-    delete from limit_holds h where not exists (select from limits l where l.scope = h.scope and l.name = h.name)`;
+/** Forgets agents that have kept slots free for an hour, and so those of tasks that are gone: others may take their place. */
+export async function forgetSavers(sql: Sql): Promise<number> {
+  const gone = await sql`delete from slot_savers where since < (select muster_now()) - interval '1 hour'`;
   return gone.count;
 }
