@@ -91,6 +91,16 @@ test('a name is one schedule’s of an owner until it is deleted', async () => {
   await make(network, { name: 'nightly' });
 });
 
+test('a name that is taken leaves the limit of the concurrency key as it was', async () => {
+  const network = await startNetwork();
+  const body = hourly({ name: 'a', concurrency_key: 'k', concurrency_limit: 2 });
+  await network.admin(createSchedule, { body });
+  const before = await tableHashes(network.sql);
+  const again = network.admin(createSchedule, { body: { ...body, concurrency_limit: 77 } });
+  await expect(again).rejects.toMatchObject({ code: 'conflict' });
+  expect(await tableHashes(network.sql)).toEqual(before);
+});
+
 test('of many that create one name at once one does', async () => {
   const network = await startNetwork();
   const tries = await Promise.allSettled(Array.from({ length: 20 }, () => make(network, { name: 'only' })));
@@ -272,6 +282,10 @@ test('a client of AINS is understood: scalars in the query, the input as the bod
   });
   const asked = await send(network, 'POST', `${PATH}/validate?cron_expression=${encodeURIComponent('0 9 * * *')}`);
   expect(await asked.json()).toMatchObject({ valid: true, next_runs: { length: 5 } });
+  const whole = await send(network, 'POST', `${PATH}/validate?${scalars}`, { body: { input_data: { range: [1, 2] } } });
+  expect(await whole.json()).toMatchObject({ valid: true, cron_expression: '0 9 * * MON-FRI' });
+  const unknown = await refusal(network, 'POST', `${PATH}/validate?${scalars}`, { body: { input_data: '{{x}}' } });
+  expect(unknown).toMatchObject({ code: 'validation-failed', errors: [{ pointer: '#/input_data' }] });
   const wrong = await send(network, 'POST', `${PATH}/validate?cron_expression=never`);
   expect([wrong.status, await wrong.json()]).toMatchObject([200, { valid: false, code: 'invalid-cron' }]);
   const before = await tableHashes(network.sql);

@@ -12,6 +12,7 @@ import {
   getSchedule,
   listExecutions,
   pauseSchedule,
+  resumeSchedule,
 } from '@muster/shared/contract/schedules';
 import { getTask, listTasks } from '@muster/shared/contract/tasks';
 import { expect, test } from 'vitest';
@@ -245,4 +246,35 @@ test('schedules with a tag are paused and resumed together, an owner’s own and
     });
   }
   expect(await network.admin(resumeSchedules, { body: { tag: 't' } })).toEqual({ matched: 0, moved: 0 });
+});
+
+test('a calendar takes no longer for one that is due every second and has one run left, nor at the end of time', async () => {
+  const network = await startNetwork();
+  await Promise.all(Array.from({ length: 5 }, () => make(network, { interval_seconds: 1, max_runs: 1 })));
+  const since = performance.now();
+  expect((await network.admin(listCalendar, {})).data).toHaveLength(5);
+  expect(performance.now() - since).toBeLessThan(3_000);
+  expect((await network.admin(listCalendar, { query: { from: '9999-06-01T00:00:00Z' } })).data).toEqual([]);
+});
+
+test('one that made its last run by hand while it was paused has ended when it is resumed', async () => {
+  const network = await startNetwork();
+  const params = await make(network, { max_runs: 1 });
+  await network.admin(pauseSchedule, { params });
+  await network.admin(triggerSchedule, { params });
+  expect(await network.admin(resumeSchedule, { params })).toMatchObject({ status: 'ENDED', next_run_at: null });
+});
+
+test('a backfill whose inputs would be more than one statement can bear is refused, and changes nothing', async () => {
+  const network = await startNetwork();
+  const input_data = ['x'.repeat(1_000_000), '{{scheduled_at}}'];
+  const params = await make(network, { interval_seconds: 60, input_data });
+  const before = await tableHashes(network.sql);
+  const backfill = async (hours: number) => ({
+    params,
+    body: { from: await ago(network, hours), to: await ago(network, 0) },
+  });
+  await expect(network.admin(backfillSchedule, await backfill(3))).rejects.toMatchObject({ code: 'conflict' });
+  expect(await tableHashes(network.sql)).toEqual(before);
+  expect((await network.admin(backfillSchedule, await backfill(0.1))).made).toBeGreaterThan(4);
 });

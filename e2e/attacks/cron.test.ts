@@ -57,6 +57,9 @@ const PATTERNS = patterns({
   'steps of nothing': '*/0 * * * *',
   'minutes up to 70': '1-70 * * * *',
   'minute -1': '-1 * * * *',
+  'month 13': '0 0 1 13 *',
+  'day 32': '0 0 32 * *',
+  'a day of the week of no language': '0 0 * * FOO',
   'the sixth Friday': '0 0 * * 5#6',
   'the workday next to the last day but three': '0 0 L-3W * *',
   'a workday of the week': '0 0 * * 1W',
@@ -78,6 +81,7 @@ const ZONES = zones({
 const NEVER = [
   ...at('schedule-never-fires', 'cron_expression', {
     '30 February': { cron_expression: '0 0 30 2 *' },
+    'a first Monday after the tenth': { cron_expression: '0 0 10-31 * +MON#1' },
   }),
   ...at('schedule-never-fires', 'at', { 'once, in the year 1999': { at: '1999-12-31T23:59:59Z' } }),
   ...at('schedule-never-fires', 'ends_at', {

@@ -7,7 +7,7 @@ import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { showOccurrence } from './occurrences.ts';
 import { listComing } from './store/rules.ts';
 import type { ScheduleRow } from './store/schedules.ts';
-import { countDue, nextDue } from './when.ts';
+import { countDue, LATEST, nextDue } from './when.ts';
 
 /** How many schedules one calendar is made of: each is asked for its times. */
 export const MOST_IN_CALENDAR = 1_000;
@@ -21,8 +21,7 @@ export async function listCalendar(
   const after = positionOf(cursor);
   const now = ctx.clock.now();
   const begin = new Date(Math.max(now.getTime(), from === undefined ? 0 : Date.parse(from)));
-  const latest = new Date(begin.getTime() + YEAR_MS);
-  const end = new Date(Math.min(latest.getTime(), to === undefined ? Infinity : Date.parse(to)));
+  const end = new Date(Math.min(begin.getTime() + YEAR_MS, LATEST, to === undefined ? LATEST : Date.parse(to)));
   const rows = await listComing(ctx.db.admin, {
     ...filter,
     owner: shownOwner(ctx),
@@ -31,8 +30,9 @@ export async function listCalendar(
   });
   if (rows.length > MOST_IN_CALENDAR) throw tooMany();
   const times: Due[] = [];
-  for (const it of merged(rows, after ? new Date(Math.max(begin.getTime(), after.at.getTime())) : begin, end)) {
-    if (!(after && isBefore(it, after)) && hasRunsLeft(it, now)) times.push(it);
+  const wanted = (it: Due) => it.due < end && hasRunsLeft(it, now);
+  for (const it of merged(rows, after ? new Date(Math.max(begin.getTime(), after.at.getTime())) : begin, wanted)) {
+    if (!(after && isBefore(it, after))) times.push(it);
     if (times.length > limit) break;
   }
   const show = ({ row, due }: Due) => ({
@@ -52,18 +52,18 @@ interface Due {
   due: Date;
 }
 
-/** The due times of schedules from an instant up to another, in order; each is computed when it is its turn. */
-function* merged(rows: readonly ScheduleRow[], from: Date, to: Date): Generator<Due> {
+/** The due times of schedules from an instant on, in order; each is computed when it is its turn. A schedule is done with its first that is not wanted. */
+function* merged(rows: readonly ScheduleRow[], from: Date, wanted: (it: Due) => boolean): Generator<Due> {
   const begin = new Date(from.getTime() - 1);
   const heads = rows.flatMap((row) => {
     const due = row.next_run_at! >= from ? row.next_run_at : nextDue(row, begin);
-    return due && due < to ? [{ row, due }] : [];
+    return due && wanted({ row, due }) ? [{ row, due }] : [];
   });
   while (heads.length > 0) {
     const first = heads.reduce((least, it) => (inOrder(it, least) ? it : least));
     yield { ...first };
     const next = nextDue(first.row, first.due);
-    if (next && next < to) first.due = next;
+    if (next && wanted({ row: first.row, due: next })) first.due = next;
     else heads.splice(heads.indexOf(first), 1);
   }
 }

@@ -26,8 +26,8 @@ export async function createSchedule(ctx: Ctx, { query, body }: InputOf<typeof c
   const now = ctx.clock.now();
   const first = checkWhen(rule, now, ctx.config.minScheduleSeconds);
   const next = dueAt({ ...rule, schedule_id }, first);
+  await refuseTaken(ctx, owner, rule.name);
   if (query.dry_run) {
-    await refuseTaken(ctx, owner, rule.name);
     const row = newborn({ ...rule, schedule_id, owner, ...next }, now);
     return { ...showSchedule(row), next_runs: comingTimes(row, now, FORETOLD) };
   }
@@ -64,6 +64,7 @@ const isWhenProblem = (code: string): code is (typeof WHEN_PROBLEMS)[number] =>
 /** Says what a rule of when means, or what is wrong with it; asking is never an error. */
 export function validateSchedule(ctx: Ctx, { body }: InputOf<typeof contract.validateSchedule>) {
   const when = whenOf(body);
+  if (body.input_data !== undefined) checkTemplate(body.input_data);
   const { cron_expression, timezone } = when;
   const now = ctx.clock.now();
   try {

@@ -7,10 +7,10 @@ import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { refuseChanged } from '../platform/if-match.ts';
 import { gapFrom } from './gap.ts';
-import { findSchedule, getSchedule } from './read.ts';
+import { comingDue } from './occurrences.ts';
+import { findSchedule, getSchedule, showSchedule } from './read.ts';
 import { dueAt } from './rule.ts';
 import { type Move, moveSchedule, type ScheduleRow, type SkippedGap } from './store/schedules.ts';
-import { nextDue } from './when.ts';
 
 /** Moves it as it was read, and looks again when a tick or somebody else was faster. */
 const TRIES = 20;
@@ -21,14 +21,12 @@ export const pauseSchedule = (ctx: Ctx, { params, body }: InputOf<typeof contrac
 
 /** Fires again from the next due time on: what was due while it was paused is told as one gap, and stays undone. */
 export const resumeSchedule = (ctx: Ctx, scheduleId: string) =>
-  moveAsRead(ctx, scheduleId, 'resume', 'ACTIVE', (row) =>
-    row.status === 'PAUSED' ? resumed(row, ctx.clock.now()) : undefined,
-  );
+  moveAsRead(ctx, scheduleId, 'resume', 'ACTIVE', (row) => resumed(row, ctx.clock.now()));
 
-/** When a paused schedule is due next, and what passed meanwhile. */
+/** When a paused schedule is due next, which it is not with no run left, and what passed meanwhile. */
 export function resumed(row: ScheduleRow, now: Date): Required<Pick<Move, 'next' | 'gap'>> {
   const from = resumeFrom(row, now);
-  const next = nextDue(row, from);
+  const next = comingDue(row, from, 1)[0] ?? null;
   return { next: next && dueAt(row, next), gap: passedBy(row, from) };
 }
 
@@ -52,35 +50,20 @@ async function moveAsRead(
   scheduleId: string,
   event: Move['event'],
   wanted: ScheduleStatus,
-  how: (row: ScheduleRow) => Pick<Move, 'next' | 'gap' | 'note'> | undefined,
+  how: (row: ScheduleRow) => Pick<Move, 'next' | 'gap' | 'note'>,
 ) {
   for (let tries = 1; ; tries += 1) {
     const row = await findSchedule(ctx, scheduleId);
+    const status = row.status as ScheduleStatus;
     refuseChanged(ctx.ifMatch, `schedule ${scheduleId}`, row.version);
-    const move = how(row);
-    const moved =
-      move && (await moveSchedule(ctx.db.admin, { scheduleId, event, seen: row, ...move, by: actorOf(ctx) }));
-    if (moved || !statesAllowing(SCHEDULE, event).includes(row.status as ScheduleStatus))
-      return settled(ctx, scheduleId, event, wanted, moved);
+    // Asking for what already is is fine.
+    if (status === wanted) return showSchedule(row);
+    const allowed = statesAllowing(SCHEDULE, event);
+    if (!allowed.includes(status))
+      throw new ProblemError('conflict', `schedule ${scheduleId} is ${status}; ${event} needs ${allowed.join(' or ')}`);
+    const move = { scheduleId, event, seen: row, ...how(row), by: actorOf(ctx) };
+    if (await moveSchedule(ctx.db.admin, move)) return getSchedule(ctx, scheduleId);
     if (tries === TRIES)
       throw new ProblemError('overloaded', `schedule ${scheduleId} changes too fast for ${event}; try again`);
   }
-}
-
-/** The schedule as it is now; a problem where it is not what was asked for. Asking for what already is is fine. */
-async function settled(
-  ctx: Ctx,
-  scheduleId: string,
-  event: 'pause' | 'resume' | 'delete',
-  wanted: ScheduleStatus,
-  moved: unknown,
-) {
-  const schedule = await getSchedule(ctx, scheduleId);
-  if (!moved && schedule.status !== wanted) {
-    throw new ProblemError(
-      'conflict',
-      `schedule ${scheduleId} is ${schedule.status}; ${event} needs ${statesAllowing(SCHEDULE, event).join(' or ')}`,
-    );
-  }
-  return schedule;
 }

@@ -1,4 +1,5 @@
 import type { Overlap } from '@muster/shared/contract/schedule-rule';
+import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import type { ScheduleStatus } from '@muster/shared/lifecycle';
 import { jitterMs } from './jitter.ts';
@@ -6,7 +7,7 @@ import { judge } from './misfire.ts';
 import { takeTurns } from './overlap.ts';
 import type { NewExecution, Plan } from './store/fire.ts';
 import type { Planned } from './store/tick.ts';
-import { fillTemplate } from './template.ts';
+import { filledText, LONGEST_INPUT } from './template.ts';
 
 /** A plan, and the tasks that are to be cancelled before it is carried out. */
 export interface Planning {
@@ -14,9 +15,14 @@ export interface Planning {
   cancel: string[];
 }
 
+/** How many characters of filled input the runs may have that are asked for together: they are one statement. */
+const MOST_FILLED = 64 * LONGEST_INPUT;
+/** How many due times with filled inputs fire in one statement. */
+const FILLED = 50;
+
 /** What a schedule does at its due times up to `now`: at most `limit` fire. One that may not run as often ends, and is due no more. */
 export function planDue(it: Planned & { next_run_at: Date }, limit: number): Planning {
-  const { due, missed, following } = judge(it, it.now, limit);
+  const { due, missed, following } = judge(it, it.now, it.template ? Math.min(limit, FILLED) : limit);
   const { made, cancel, ends } = planRuns(it, 'FIRED', due, it.overlap);
   const next_run_at = ends ? null : following;
   const gaps = missed.map((gap) => ({ ...NOTHING, ...gap, execution_id: newId('exec'), status: 'MISSED' as const }));
@@ -36,6 +42,11 @@ export function planAsked(
   overlap: Overlap,
 ): Planning {
   const { made, cancel, ends } = planRuns(it, status, times, overlap);
+  if (made.reduce((sum, one) => sum + (one.input_data?.length ?? 0), 0) > MOST_FILLED)
+    throw new ProblemError(
+      'conflict',
+      `the runs of schedule ${it.schedule_id} would have more than ${MOST_FILLED} characters of input together: ask for fewer at a time`,
+    );
   const stays = { status: it.status as ScheduleStatus, next_run_at: it.next_run_at, jitter_ms: it.jitter_ms };
   const becomes =
     ends && it.status === 'ACTIVE' ? { status: 'ENDED' as const, next_run_at: null, jitter_ms: 0 } : stays;
@@ -88,11 +99,9 @@ function planRuns(
 /** The task's own input, where the schedule's has variables. */
 const inputOf = ({ schedule_id, template }: Planned, scheduledAt: Date, execution_number: number): string | null =>
   template &&
-  JSON.stringify(
-    fillTemplate(template.input_data, {
-      scheduled_at: scheduledAt.toISOString(),
-      schedule_id,
-      execution_number,
-      last_result: template.last_result,
-    }),
-  );
+  filledText(template.input_data, {
+    scheduled_at: scheduledAt.toISOString(),
+    schedule_id,
+    execution_number,
+    last_result: template.last_result,
+  });

@@ -1,5 +1,6 @@
+import type { ProblemError } from '@muster/shared/errors';
 import { describe, expect, test } from 'vitest';
-import { checkTemplate, fillTemplate } from './template.ts';
+import { checkTemplate, filledText, fillTemplate } from './template.ts';
 
 const variables = {
   scheduled_at: '2026-01-01T00:00:00.000Z',
@@ -25,6 +26,33 @@ describe('variables in input_data', () => {
     ['other values too', [null, true, 1.5, ''], [null, true, 1.5, '']],
   ])('%s', (_, input, filled) => {
     expect(fillTemplate(input as never, variables)).toEqual(filled);
+  });
+
+  test('a variable that is opened and never closed takes no longer, however many blanks follow', () => {
+    const since = performance.now();
+    const text = `{{${' '.repeat(500_000)}x`;
+    checkTemplate(text);
+    expect(fillTemplate(text, variables)).toBe(text);
+    expect(performance.now() - since).toBeLessThan(1_000);
+  });
+
+  test('of many that do not exist a few are named', () => {
+    const wrong = Array<string>(10_000).fill('{{x}}');
+    let told: ProblemError | undefined;
+    try {
+      checkTemplate(wrong);
+    } catch (error) {
+      told = error as ProblemError;
+    }
+    expect(told!.errors!.length).toBeGreaterThan(1);
+    expect(told!.errors!.length).toBeLessThan(21);
+  });
+
+  test('an input that would become longer than a body may be is refused before it is made', () => {
+    const input = Array<string>(50_000).fill('{{last_result}}');
+    expect(() => filledText(input, { ...variables, last_result: 'x'.repeat(1_000_000) })).toThrow(/would be longer/);
+    expect(() => filledText(input, { ...variables, last_result: 'x'.repeat(20) })).toThrow(/would be longer/);
+    expect(filledText(input, { ...variables, last_result: 1 })).toHaveLength(100_001);
   });
 
   test('before there was a result it is null', () => {

@@ -31,8 +31,8 @@ export async function updateSchedule(ctx: Ctx, { params, query, body }: InputOf<
     if (row.status === 'DELETED') throw new ProblemError('conflict', `schedule ${schedule_id} is DELETED`);
     const now = ctx.clock.now();
     const ruled = ruledBy(ctx, row, rule, now);
+    await refuseTaken(ctx, row.owner, rule.name, schedule_id);
     if (query.dry_run) {
-      await refuseTaken(ctx, row.owner, rule.name, schedule_id);
       const would = { ...row, ...ruled, fire_at: fireAt(ruled) };
       return { ...showSchedule(would), next_runs: comingTimes(would, now, FORETOLD) };
     }

@@ -304,6 +304,61 @@ describe('when else a schedule is due', () => {
     expect(performance.now() - since).toBeLessThan(3_000);
   });
 
+  test('dates that are left out are passed over alike one by one and at a leap, about each change of clocks', () => {
+    const days: Exclusion[] = [
+      { weekdays: ['SUN', 'TUE'] },
+      { annual: '02-29' },
+      { annual: '12-31' },
+      { date: '2026-03-30' },
+      { from: '2026-10-24', to: '2026-10-26' },
+      { from: '2011-12-20', to: '2011-12-31' },
+      { from: '2011-12-28', to: '2012-01-08' },
+      { from: '2026-04-01', to: '2026-04-20' },
+    ];
+    const names = ['SUN', 'MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT'];
+    const stays = (timezone: string) => (at: Date) => {
+      const date = new Intl.DateTimeFormat('en-CA', { timeZone: timezone, dateStyle: 'short' }).format(at);
+      const weekday = names[new Date(date).getUTCDay()]!;
+      return !days.some((it) => {
+        if ('date' in it) return it.date === date;
+        if ('from' in it) return it.from <= date && date <= it.to;
+        return 'annual' in it ? date.endsWith(it.annual) : (it.weekdays as string[]).includes(weekday);
+      });
+    };
+    for (const timezone of ['Europe/Berlin', 'Pacific/Apia', 'Australia/Lord_Howe', 'America/Sao_Paulo'])
+      for (const pattern of ['30 * * * *', '15 2,23 * * *', '0 0 * * *', '59 23 * * MON'])
+        for (const [from, to] of [
+          ['2011-12-01', '2012-02-01'],
+          ['2026-03-01', '2026-05-01'],
+          ['2026-10-01', '2026-11-20'],
+          ['2028-02-20', '2028-03-10'],
+        ] as const) {
+          const [begin, end] = [new Date(from), new Date(to)];
+          const all = dueBetween(cron(pattern, timezone), begin, end, 5_000);
+          const wanted = all.filter(stays(timezone));
+          const when = cron(pattern, timezone, { exclude: days });
+          expect(dueBetween(when, begin, end, 5_000), `${pattern} ${timezone} ${from}`).toEqual(wanted);
+          expect(countDue(when, begin, end)).toBe(wanted.length);
+          const back: Date[] = [];
+          for (let at = previousDue(when, new Date(end.getTime() + 1)); at && at > begin; at = previousDue(when, at))
+            back.unshift(at);
+          expect(back, `${pattern} ${timezone} ${to}, back`).toEqual(wanted);
+        }
+  });
+
+  test('a rule that leaves out nearly all dates takes no longer', () => {
+    const dates = Array.from({ length: 365 }, (_, n) => new Date(Date.UTC(2027, 0, 1 + n)).toISOString().slice(5, 10));
+    const exclude: Exclusion[] = [
+      ...dates.map((annual) => ({ annual })),
+      { weekdays: ['MON', 'TUE', 'WED', 'THU', 'FRI', 'SAT'] },
+    ];
+    const since = performance.now();
+    const due = dueBetween(cron('0 0 * * *', 'Europe/Berlin', { exclude }), new Date('2027-01-01'), FAR, 6);
+    expect(due.map(short).slice(0, 2)).toEqual(['2032-02-28T23:00Z', '2060-02-28T23:00Z']);
+    expect(due).toHaveLength(6);
+    expect(performance.now() - since).toBeLessThan(150);
+  });
+
   test('later by a jitter that is the same for a due time and evenly spread', () => {
     const at = (n: number) => new Date(1_800_000_000_000 + n * 60_000);
     const jitters = Array.from({ length: 2_000 }, (_, n) => jitterMs('sched_a', at(n), 10));

@@ -1,7 +1,7 @@
 import type { Dst, Exclusion } from '@muster/shared/contract/schedule-rule';
 import { patternOf } from './cron.ts';
 import { type Due, inZone } from './cron-in-zone.ts';
-import { isExcluded } from './exclude.ts';
+import { isExcluded, nearestLeft } from './exclude.ts';
 import { DAY, stretchAt } from './zone.ts';
 
 /**
@@ -24,7 +24,7 @@ export interface When {
 const HORIZON = 50 * 366 * DAY;
 
 /** No due time is later: with its jitter it must still have a year of four digits. */
-const LATEST = Date.UTC(9999, 11, 30);
+export const LATEST = Date.UTC(9999, 11, 30);
 
 /** The first due time after an instant; null where there is none. */
 export function nextDue(when: When, after: Date): Date | null {
@@ -34,7 +34,8 @@ export function nextDue(when: When, after: Date): Date | null {
   for (let due = next(from); due !== null && due <= until; due = next(from)) {
     const day = dayAt(when.timezone, due);
     if (!isExcluded(when.exclude, day.wall)) return new Date(due);
-    from = day.end - 1;
+    // A day early, should clocks be set on the way.
+    from = Math.max(day.end - 1, due + nearestLeft(when.exclude, day.wall, 1, HORIZON) - day.wall - DAY - 1);
   }
   return null;
 }
@@ -47,7 +48,7 @@ export function previousDue(when: When, before: Date): Date | null {
   for (let due = previous(to); due !== null && due >= since; due = previous(to)) {
     const day = dayAt(when.timezone, due);
     if (!isExcluded(when.exclude, day.wall)) return new Date(due);
-    to = day.start;
+    to = Math.min(day.start, due + nearestLeft(when.exclude, day.wall, -1, HORIZON) - day.wall + 2 * DAY);
   }
   return null;
 }

@@ -16,6 +16,8 @@ const PROBE = 7 * DAY;
 
 /** Zones that are kept: each is known by some names, and in any case. */
 const KEPT = 1_000;
+/** Years that are kept of each: more than a rule is looked ahead by. */
+const KEPT_YEARS = 200;
 const zones = new Map<string, { clock: Intl.DateTimeFormat; years: Map<number, Stretch[]> }>();
 
 /** Whether the name is one of the IANA's: an empty one would silently be the server's, and an offset knows no summer. */
@@ -34,6 +36,7 @@ export function stretchAt(timezone: string, instant: number): Stretch {
   let stretches = zone.years.get(year);
   if (!stretches) {
     stretches = stretchesOf(zone.clock, year);
+    if (zone.years.size >= KEPT_YEARS) zone.years.delete(zone.years.keys().next().value!);
     zone.years.set(year, stretches);
   }
   return stretches.find(({ end }) => instant < end)!;

@@ -97,3 +97,5 @@ const rule = z.strictObject({
 });
 export const scheduleBody = ofOneRule(rule);
 export const namedScheduleBody = ofOneRule(rule.extend({ name: scheduleName }));
+/** What is asked about: its rule of when, and as much of the rest as there is. */
+export const partialScheduleBody = ofOneRule(rule.partial({ task_type: true, input_data: true }));

@@ -20,11 +20,10 @@ import {
   exclusion,
   misfire,
   OVERLAPS,
-  ofOneRule,
+  partialScheduleBody,
   scheduleBody,
   scheduleName,
   target,
-  when,
 } from './schedule-rule.ts';
 
 /** What may come as query parameters: who speaks to AINS sends these so, and `input_data` as the body. */
@@ -133,13 +132,13 @@ export const validateSchedule = endpoint({
   method: 'POST',
   path: '/aitp/tasks/schedule/validate',
   tag: 'Schedules',
-  summary: 'Check a rule of when and see its next times',
+  summary: 'Check a rule of when, or a schedule as it would be created, and see its next times',
   principals: ['key'],
   scope: 'schedules:read',
   ownership: 'none',
-  flat: ['cron_expression', 'timezone'],
-  query: z.strictObject({ cron_expression: flatQuery.cron_expression, timezone: flatQuery.timezone }),
-  body: ofOneRule(z.strictObject(when)),
+  flat: Object.keys(flatQuery),
+  query: z.strictObject(flatQuery),
+  body: partialScheduleBody,
   bodyOptional: true,
   response: z.union([
     z.object({

@@ -23,8 +23,8 @@ export interface ExecutionRow {
 /** Executions with how their tasks are doing. */
 const executionsOf = (sql: Sql, which: Fragment) => sql<ExecutionRow[]>`
   select e.execution_id, e.schedule_id, e.status, e.reason, e.scheduled_at, e.until, e.count, e.fired_at,
-    case when e.status = 'FIRED' then coalesce(e.lateness_ms, (extract(epoch from e.fired_at - e.scheduled_at) * 1000)::int) end as lateness_ms, e.execution_number,
-    e.task_id, coalesce(e.task_status, s.status) as task_status, r.result_data, r.error
+    case when e.status = 'FIRED' then coalesce(e.lateness_ms, round(extract(epoch from e.fired_at - e.scheduled_at) * 1000)::float8) end as lateness_ms, e.execution_number,
+    e.task_id, coalesce(s.status, e.task_status) as task_status, r.result_data, r.error
   from executions e
   left join lateral (select status, final_fence from task_state where task_id = e.task_id offset 0) s on true
   left join runs r on r.fence = s.final_fence

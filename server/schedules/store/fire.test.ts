@@ -11,6 +11,7 @@ import { jitterMs } from '../jitter.ts';
 import { planAsked, planDue } from '../plan.ts';
 import { runSchedule } from '../run.ts';
 import { tickLoop } from '../tick.ts';
+import { listExecutions } from './executions.ts';
 import { carryOut } from './fire.ts';
 import { applyOutcomes, ensureOutcomeReader } from './outcomes.ts';
 import { insertSchedule, moveSchedule, type NewSchedule } from './schedules.ts';
@@ -253,6 +254,29 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
       { fire_at: Date; next_run_at: Date },
     ];
     expect(fire_at.getTime() - next.getTime()).toBe(jitterMs(id, next, 600));
+  });
+
+  test('one whose filled input is longer than a body may be pauses and says so; the others fire', async () => {
+    const id = await schedule({ input_data: ['x'.repeat(1_048_560), '{{scheduled_at}}'] });
+    const other = await schedule();
+    await tick();
+    const [row] = await it.sql`select status, pause_note, total_runs from schedules where schedule_id = ${id}`;
+    expect(row).toMatchObject({ status: 'PAUSED', total_runs: 0, pause_note: expect.stringContaining('longer than') });
+    expect(await shown(other)).toEqual([['FIRED', 'PENDING']]);
+  });
+
+  test('what fires more than 24 days late is as late as it is', async () => {
+    const days = 40 * 86_400;
+    const id = await schedule({
+      ago: days,
+      interval_seconds: 2 * days,
+      catch_up_seconds: 2 * days,
+      late_after_seconds: 1,
+    });
+    await tick();
+    const [row] = await listExecutions(it.sql, { scheduleId: id, after: undefined, limit: 1 });
+    expect(Math.floor(row!.lateness_ms! / 10_000)).toBe(days / 10);
+    expect(await it.eventsOf(id)).toContain('schedule.late');
   });
 
   test('what fires later than late_after_seconds is told', async () => {

@@ -73,13 +73,14 @@ export async function carryOut(sql: Sql, plans: readonly Plan[], by?: Asked): Pr
       w: sql`
         select x.*, now, c.schedule_id, c.class_id, owner, client_id, task_type, capability_required, coalesce(x.json::json, c.input_data) as input_data, priority, timeout_seconds,
           max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, tags, metadata, concurrency_key,
-          case when x.status = 'FIRED' then greatest(0, extract(epoch from now - x.scheduled_at) * 1000 - x.jitter)::int end as lateness_ms, late_after_seconds
+          case when x.status = 'FIRED' then greatest(0, extract(epoch from now - x.scheduled_at) * 1000 - x.jitter)::bigint end as lateness_ms, late_after_seconds
         from x join changed c on c.n = x.n cross join clock
         where x.status in ('TRIGGERED', 'BACKFILLED') or (select count(*) from executions e
           where e.schedule_id = c.schedule_id and e.scheduled_at = x.scheduled_at and e.status in ('FIRED', 'SKIPPED', 'MISSED')) = 0`,
       recorded: sql`
         insert into executions (execution_id, schedule_id, status, reason, scheduled_at, until, count, fired_at, lateness_ms, execution_number, task_id)
-        select execution_id, schedule_id, status, reason, scheduled_at, until, count, case when task_id is not null then now end, lateness_ms, execution_number, task_id from w`,
+        select execution_id, schedule_id, status, reason, scheduled_at, until, count, case when task_id is not null then now end,
+          case when lateness_ms <= ${MOST_LATE_MS} then lateness_ms end, execution_number, task_id from w`,
       y: sql`
         select *, null::text as unique_key, case when waits_for is null then '{}' else array[waits_for] end as depends_on, 'run' as on_dependency_failure,
           task_id in (select waits_for from x where waits_for is not null) as has_dependents, null::text as traceparent, now as run_at, null::timestamptz as expires_at,
@@ -96,6 +97,9 @@ export async function carryOut(sql: Sql, plans: readonly Plan[], by?: Asked): Pr
   });
   return rows.map((row) => ({ ...row, class_id: Number(row.class_id) }));
 }
+
+/** What is later than its column holds, by 24 days, is read off `fired_at`. */
+const MOST_LATE_MS = 2_147_483_647;
 
 /** What is done with the tasks of `y`. */
 const MADE = {

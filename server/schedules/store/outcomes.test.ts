@@ -4,10 +4,11 @@ import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { applyResults } from '../../dispatch/store/results.ts';
 import { insertTasks } from '../../tasks/store/submit.ts';
-import { cancelTask } from '../../tasks/store/transitions.ts';
-import { forgetExecutions, forgetSchedules } from './executions.ts';
+import { cancelTask, retryTask } from '../../tasks/store/transitions.ts';
+import { forgetExecutions, forgetSchedules, listExecutions } from './executions.ts';
 import { applyOutcomes, ensureOutcomeReader } from './outcomes.ts';
 import { insertSchedule, moveSchedule } from './schedules.ts';
+import { findPlanned } from './tick.ts';
 
 describe.each([18, 15] as const)('how scheduled tasks ended, on Postgres %i', (major) => {
   let it: Rows;
@@ -63,7 +64,15 @@ describe.each([18, 15] as const)('how scheduled tasks ended, on Postgres %i', (m
     };
     await applyResults(it.db.hot, [said]);
   };
-  const home = () => eventually(async () => (await applyOutcomes(it.sql)) === 0);
+  /** All that happened comes home at once: not before it can be read, which a transaction of another database holds up as well. */
+  const home = async () => {
+    await eventually(async () => {
+      const [row] = await it.sql<[{ readable: boolean }]>`
+        select not exists (select from events where tx >= pg_snapshot_xmin(pg_current_snapshot())) as readable`;
+      return row.readable;
+    });
+    await applyOutcomes(it.sql);
+  };
   const looked = async (id: string) =>
     (
       await it.sql`select status, failed_runs, consecutive_failures, last_completed_task_id, next_run_at from schedules where schedule_id = ${id}`
@@ -129,6 +138,48 @@ describe.each([18, 15] as const)('how scheduled tasks ended, on Postgres %i', (m
     await end(await leased(id), 'COMPLETED');
     await home();
     expect(await looked(id)).toMatchObject({ status: 'ACTIVE', consecutive_failures: 0 });
+  });
+
+  test('one that was resumed after failures pauses again by the next failure, not by anything else that ends', async () => {
+    await ensureOutcomeReader(it.sql);
+    const id = await schedule(1);
+    const { next_run_at } = (await looked(id))!;
+    const waiting = await leased(id);
+    await end(await leased(id), 'FAILED');
+    await home();
+    await moveSchedule(it.sql, { scheduleId: id, event: 'resume', next: { next_run_at, jitter_ms: 0 } });
+    await cancelTask(it.sql, waiting.task_id, null);
+    await end(waiting, 'CANCELLED');
+    await home();
+    expect(await looked(id)).toMatchObject({ status: 'ACTIVE', consecutive_failures: 1 });
+    await end(await leased(id), 'FAILED');
+    await home();
+    expect(await looked(id)).toMatchObject({ status: 'PAUSED', consecutive_failures: 2 });
+  });
+
+  test('a task that is queued again is open again, and counts as it ends then', async () => {
+    await ensureOutcomeReader(it.sql);
+    const id = await schedule();
+    const run = await leased(id);
+    await end(run, 'FAILED');
+    await home();
+    expect(await looked(id)).toMatchObject({ failed_runs: 1 });
+    const known = async () =>
+      (await it.sql`select task_status from executions where schedule_id = ${id}`)[0]!.task_status;
+    await retryTask(it.sql, run.task_id);
+    const [now] = await listExecutions(it.sql, { scheduleId: id, after: undefined, limit: 1 });
+    expect(now!.task_status).toBe('PENDING');
+    await home();
+    expect([await known(), await looked(id)]).toMatchObject([null, { failed_runs: 0 }]);
+    await it.sql`update schedules set overlap = 'SKIP'`;
+    expect((await findPlanned(it.sql, id))!.open).toEqual([run.task_id]);
+    await cancelTask(it.sql, run.task_id, null);
+    await home();
+    expect([await known(), await looked(id)]).toMatchObject(['CANCELLED', { failed_runs: 0 }]);
+    await retryTask(it.sql, run.task_id);
+    await cancelTask(it.sql, run.task_id, null);
+    await home();
+    expect([await known(), await looked(id)]).toMatchObject(['CANCELLED', { failed_runs: 0 }]);
   });
 
   test('whether few are open among many that end, or many among few, each comes home', async () => {

@@ -14,45 +14,52 @@ const OPEN = 'task_id is not null and task_status is null';
  * So a network pays for the outcomes of its schedules, and not for every task that ends.
  */
 const candidates = (sql: Sql): Fragment => sql`
-  select x.execution_id, x.task_id from executions x where ${sql.unsafe(OPEN)} and (select few from size)
+  select x.execution_id, x.task_id, x.task_status as was from executions x where ${sql.unsafe(OPEN)} and (select few from size)
   union
-  select x.execution_id, x.task_id from batch b cross join lateral unnest(b.fences) f(fence)
+  select x.execution_id, x.task_id, x.task_status as was from batch b cross join lateral unnest(b.fences) f(fence)
     cross join lateral (select r.task_id from runs r where r.fence = f.fence and r.final offset 0) r
-    cross join lateral (select e.execution_id, e.task_id from executions e where e.task_id = r.task_id and e.task_status is null offset 0) x
+    cross join lateral (select e.execution_id, e.task_id, e.task_status from executions e where e.task_id = r.task_id and e.task_status is null offset 0) x
   where not (select few from size)
   union
-  select x.execution_id, x.task_id from batch b cross join lateral unnest(b.subject_ids) s(id)
-    cross join lateral (select e.execution_id, e.task_id from executions e where e.task_id = s.id and e.task_status is null offset 0) x
-  where not (select few from size)`;
+  select x.execution_id, x.task_id, x.task_status as was from batch b cross join lateral unnest(b.subject_ids) s(id)
+    cross join lateral (select e.execution_id, e.task_id, e.task_status from executions e where e.task_id = s.id and e.task_status is null offset 0) x
+  where not (select few from size)
+  union
+  -- What a person has queued again has an outcome no more, until it has another.
+  select x.execution_id, x.task_id, x.task_status as was from batch b cross join lateral unnest(b.subject_ids) s(id)
+    cross join lateral (select e.execution_id, e.task_id, e.task_status from executions e where e.task_id = s.id and e.task_status is not null offset 0) x
+  where b.kind = 'task.retried'`;
+
+const ENDED = `s.status in ('COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED', 'SKIPPED')`;
 
 /** Brings the outcomes of scheduled tasks home: to the execution, and to the schedule, which pauses after so many failures in a row. Answers how many events it read. */
 export const applyOutcomes = (sql: Sql): Promise<number> =>
   readEvents(sql, {
     reader: READER,
-    kinds: ['run.finished', 'task.cancelled', 'task.expired', 'task.dependency_failed'],
+    kinds: ['run.finished', 'task.cancelled', 'task.expired', 'task.dependency_failed', 'task.retried'],
     apply: sql`
       with told as materialized (select coalesce(sum(cardinality(fences)), 0) as n from batch),
       size as materialized (select (select count(*) from (select from executions where ${sql.unsafe(OPEN)} limit (select n + 1 from told)) o) <= (select n from told) as few),
       ended as (
-        select c.execution_id, s.status, s.finished_at from (${candidates(sql)}) c
+        select c.execution_id, case when ${sql.unsafe(ENDED)} then s.status end as status, s.finished_at, c.was from (${candidates(sql)}) c
         cross join lateral (select status, finished_at from task_state where task_state.task_id = c.task_id offset 0) s
-        where s.status in ('COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED', 'SKIPPED')
       )
-      update executions e set task_status = ended.status from ended where e.execution_id = ended.execution_id and e.task_status is null
-      returning e.schedule_id, e.task_id, ended.status, ended.finished_at`,
+      update executions e set task_status = ended.status from ended
+      where e.execution_id = ended.execution_id and e.task_status is not distinct from ended.was and ended.status is distinct from ended.was
+      returning e.schedule_id, e.task_id, ended.status, ended.finished_at, ended.was`,
     also: { home: home(sql), locked: locked(sql), counted: counted(sql), told: told(sql) },
   });
 
-/** What came home to each schedule: its failures, those after the last task that was COMPLETED, and that task. */
+/** What came home to each schedule: its failures less those taken back, those after the last task that was COMPLETED, and that task. */
 const home = (sql: Sql): Fragment => sql`
-  select schedule_id, count(*) filter (where failed)::int as failed, max(completed_at) is not null as completed, max(task_id) filter (where status = 'COMPLETED') as last_completed,
+  select schedule_id, (count(*) filter (where failed) - count(*) filter (where was in ('FAILED', 'TIMED_OUT')))::int as failed, max(completed_at) is not null as completed, max(task_id) filter (where status = 'COMPLETED') as last_completed,
     count(*) filter (where failed and (completed_at is null or finished_at > completed_at))::int as in_a_row
   from (
     select *, status in ('FAILED', 'TIMED_OUT') as failed, max(finished_at) filter (where status = 'COMPLETED') over (partition by schedule_id) as completed_at from applied
   ) a group by schedule_id`;
 
 const locked = (sql: Sql): Fragment => sql`
-  select s.schedule_id, n.consecutive, s.status = 'ACTIVE' and n.consecutive >= s.pause_on_failure as pauses
+  select s.schedule_id, n.consecutive, s.status = 'ACTIVE' and h.in_a_row > 0 and n.consecutive >= s.pause_on_failure as pauses
   from schedules s join home h on h.schedule_id = s.schedule_id
   cross join lateral (select h.in_a_row + case when h.completed then 0 else s.consecutive_failures end as consecutive) n
   where s.schedule_id = any(array(select schedule_id from home)) order by s.schedule_id for no key update of s`;
