@@ -37,7 +37,7 @@ describe('a request with a unique key that is sent twice', () => {
     const sql = new Proxy(it.sql, {
       apply(target, self, args) {
         const query = Reflect.apply(target as (...args: unknown[]) => unknown, self, args) as PromiseLike<unknown>;
-        if (!/^\s*select [^]* from (idempotency_keys|unique_keys) /.test(String((args[0] as string[])[0])))
+        if (!/^\s*select [\s\S]* from (idempotency_keys|unique_keys) /.test(String((args[0] as string[])[0])))
           return query;
         looks += 1;
         if (looks !== nth) return query;
