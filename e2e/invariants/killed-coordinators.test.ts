@@ -1,4 +1,7 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { createBatch } from '@muster/shared/contract/batches';
+import { cancelTasks, prioritiseTasks, retryTasks } from '@muster/shared/contract/bulk';
+import { deleteLimit, putLimit } from '@muster/shared/contract/queue';
 import { cancelTask, createTask } from '@muster/shared/contract/tasks';
 import { eventually, History } from '@muster/testing';
 import { assertFindings, checkCancels, checkClaims, checkResults, checkSubmits } from '@muster/testing/checkers';
@@ -13,6 +16,7 @@ import { workAll } from './workers.ts';
 const SENDS = 200 * SCALE;
 const REPORTS = 1_000 * SCALE;
 const RACES = 200 * SCALE;
+const LIMITED = 400 * SCALE;
 const MAX_RETRIES = 2;
 /** All of them, of fewer nodes. */
 const GRAPHS = 500;
@@ -233,4 +237,89 @@ test(`I12: in ${GRAPHS} random graphs of up to ${NODES} tasks nothing begins bef
     select t.task_id, s.task_id as needs from tasks t join runs r using (task_id) join task_state s on s.task_id = any(t.depends_on)
     where 'I12' = any(t.tags) and (s.finished_at is null or r.assigned_at < s.finished_at or s.status <> 'COMPLETED' and t.on_dependency_failure <> 'run')`;
   expect(early).toEqual([]);
+}, 600_000);
+
+test(`I11: ${LIMITED} tasks under limits of all kinds, with bulk changes among them, never run beyond one, and none is left waiting (seed ${seed})`, async () => {
+  const random = randomOf(seed);
+  const admin = cluster.client(cluster.adminKey);
+  const limits = [
+    { params: { scope: 'owner', name: 'admin' }, most: 12 },
+    { params: { scope: 'capability', name: 'work' }, most: 8 },
+  ] as const;
+  for (const { params, most } of limits) await admin(putLimit, { params, body: { max_running: most } });
+  // By then every coordinator has heard of them.
+  await pause(2_000);
+  const tasks = range(LIMITED).map((n) => ({
+    ...work,
+    input_data: n,
+    tags: ['I11'],
+    ...(n % 4 === 0 ? { concurrency_key: `k${n % 8}`, concurrency_limit: 1 } : {}),
+    ...(n % 7 === 0 ? { slot_cost: 3 } : {}),
+    max_retries: 0,
+  }));
+  for (let at = 0; at < tasks.length; at += 200)
+    await persist(() =>
+      admin(
+        createBatch,
+        { body: { tasks: tasks.slice(at, at + 200) } },
+        { headers: { 'idempotency-key': `I11-${at}` } },
+      ),
+    );
+  const left = async () =>
+    (
+      await cluster.sql<[{ n: number }]>`
+        select count(*)::int as n from task_state where 'I11' = any(tags) and status in ('PENDING', 'ASSIGNED', 'RUNNING', 'BLOCKED')`
+    )[0].n;
+  let open = true;
+  const excess: unknown[] = [];
+  let samples = 0;
+  const watch = async () => {
+    while (open) {
+      const over = await cluster.sql`
+        with live as (select l.*, t.concurrency_key from leases l join tasks t using (task_id))
+        select 'all' as what, count(*)::int as n from live having count(*) > 8
+        union all select concurrency_key, count(*)::int from live where concurrency_key is not null group by 1 having count(*) > 1
+        union all select agent_id, sum(slot_cost)::int from live group by 1 having sum(slot_cost) > 4`;
+      excess.push(...over);
+      samples += 1;
+      await pause(50);
+    }
+  };
+  const change = async () => {
+    const some = { tag: 'I11', limit: 10 };
+    const changes = [
+      () => admin(prioritiseTasks, { body: { ...some, priority: random.between(1, 10) } }),
+      () => admin(cancelTasks, { body: some }),
+      () => admin(retryTasks, { body: some }),
+    ];
+    for (const change of [...changes, ...changes]) {
+      await pause(300);
+      // Where nobody answers it may have been done or not; either is as good.
+      await change().catch(() => {});
+    }
+    await eventually(async () => expect(await left()).toBe(0), { timeoutMs: 60_000 * SCALE, everyMs: 100 });
+  };
+  const kills = await cluster.harassed(() =>
+    Promise.all([
+      watch(),
+      change().finally(() => {
+        open = false;
+      }),
+      workAll(cluster, new History(), {
+        agents: 6,
+        slots: 4,
+        over: () => !open,
+        act: () => ({
+          ending:
+            random.below(5) === 0 ? { outcome: 'FAILED', error: { message: 'it broke' } } : { outcome: 'COMPLETED' },
+          times: 1,
+        }),
+      }),
+    ]),
+  );
+  expect(kills).toBeGreaterThan(0);
+  expect(excess).toEqual([]);
+  expect(samples).toBeGreaterThan(20);
+  expect(await cluster.sql`select * from concurrency_limits where held <> 0`).toEqual([]);
+  for (const { params } of limits) await admin(deleteLimit, { params });
 }, 600_000);
