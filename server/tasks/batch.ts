@@ -3,7 +3,7 @@ import type * as contract from '@muster/shared/contract/batches';
 import type { InputOf, ResponseOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
-import { actorOf } from '../audit/record.ts';
+import { actorOf, recordAudit } from '../audit/record.ts';
 import { type Ctx, ownerOf, shownOwner } from '../platform/ctx.ts';
 import { told } from '../platform/errors.ts';
 import { mismatch, type Once, onceOf } from '../platform/idempotency.ts';
@@ -14,7 +14,7 @@ import { type BatchRow, findBatch, type Other, statesOfBatch } from './store/bat
 import { setLimits } from './store/concurrency.ts';
 import { missingTasks } from './store/dependencies.ts';
 import { findOnce, findUniques } from './store/keys.ts';
-import { cancelTask } from './store/transitions.ts';
+import { cancelTasks, stoppedRuns } from './store/transitions.ts';
 import type { Submission, Submitted, Submitter } from './submit.ts';
 import { unblock } from './unblock.ts';
 
@@ -129,10 +129,13 @@ async function limitKeys(ctx: Ctx, members: readonly Member[]): Promise<void> {
   if (limits.size > 0) await setLimits(ctx.db.admin, ownerOf(ctx), limits);
 }
 
+/** All in one statement: it is done, or not, like the batch. */
 async function replace(ctx: Ctx, taskIds: readonly string[]): Promise<void> {
-  for (const id of taskIds)
-    for (const run of (await cancelTask(ctx.db.admin, id, 'replaced by another of its unique key', actorOf(ctx))) ?? [])
-      ctx.notifier.tell('cancelled', run);
+  if (taskIds.length === 0) return;
+  const { admin: sql } = ctx.db;
+  const audit = recordAudit(sql, actorOf(ctx), 'task.cancel');
+  const rows = await cancelTasks(sql, taskIds, 'replaced by another of its unique key', audit);
+  for (const run of stoppedRuns(rows)) ctx.notifier.tell('cancelled', run);
 }
 
 const othersOf = (members: readonly Member[], instead: Standing['instead']): Other[] =>
