@@ -4,6 +4,7 @@ import type { CallOf, ResponseOf } from '@muster/shared/contract/endpoint';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { startNetwork, startProcessNetwork, supervise, type TestNetwork } from './fixtures/network.ts';
+import { SCALE } from './invariants/cluster.ts';
 
 type Tasks = CallOf<typeof createBatch>['body']['tasks'];
 type Answer = ResponseOf<typeof createBatch>;
@@ -96,9 +97,13 @@ function checkMade(members: readonly Member[], { results, created, refused }: An
   for (const { depends_on } of made) for (const id of depends_on ?? []) expect(there).toContain(id);
 }
 
-test('of ten batches of a thousand, their coordinator killed in the midst of them, none is there in part', async () => {
+test(`I13: of ${10 * SCALE} batches of a thousand, their coordinator killed in the midst of each ten, none is there in part`, async () => {
   const network = await startProcessNetwork(supervise());
-  const marks = Array.from({ length: 10 }, (_, n) => `batch ${n}`);
+  for (let round = 1; round <= SCALE; round += 1) await tenBatches(network, round);
+}, 600_000);
+
+async function tenBatches(network: Awaited<ReturnType<typeof startProcessNetwork>>, round: number): Promise<void> {
+  const marks = Array.from({ length: 10 }, (_, n) => `batch ${round}.${n}`);
   const submit = (mark: string): Promise<Answer> => {
     const tasks = Array.from({ length: 1_000 }, (_, n) => ({ task_type: 'work', input_data: n, client_id: mark }));
     return network.admin(createBatch, { body: { tasks } }, { headers: { 'idempotency-key': mark.replace(' ', '-') } });
@@ -121,5 +126,5 @@ test('of ten batches of a thousand, their coordinator killed in the midst of the
     const ids = (await submit(mark)).results.map(({ task_id }) => task_id);
     expect(ids).toEqual([...ids].sort());
   }
-  expect(await matching({ task_type: 'work' })).toBe(10_000);
-}, 60_000);
+  expect(await matching({ task_type: 'work' })).toBe(10_000 * round);
+}

@@ -1,6 +1,4 @@
 import { createTask, retryTask } from '@muster/shared/contract/tasks';
-import type { TaskStatus } from '@muster/shared/lifecycle';
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { makeKey } from './fixtures/keys.ts';
 import { startNetwork } from './fixtures/network.ts';
@@ -89,54 +87,3 @@ test('what is not there, or is somebody else’s, cannot be waited for', async (
       message: `#/depends_on/0 task ${task_id} does not exist`,
     });
 });
-
-test('in a random graph nothing runs before what it needs, and everything ends', async () => {
-  const network = await startNetwork();
-  const agent = await network.rawAgent({ slots: 20 });
-  const graphs = fc.sample(
-    fc.array(fc.tuple(fc.array(fc.nat(30), { maxLength: 4 }), fc.constantFrom('fail', 'skip', 'run'), fc.nat(9)), {
-      minLength: 2,
-      maxLength: 14,
-    }),
-    { numRuns: 25, seed: 20261120 },
-  );
-  for (const graph of graphs) {
-    const ids: string[] = [];
-    const ended = new Map<string, TaskStatus>();
-    for (const [needs, on_dependency_failure] of graph) {
-      const depends_on = [
-        ...new Set(needs.map((n) => ids[n % Math.max(1, ids.length)]).filter((id) => id !== undefined)),
-      ];
-      ids.push(
-        await network.submit({
-          ...work,
-          max_retries: 0,
-          ...(depends_on.length ? { depends_on, on_dependency_failure: on_dependency_failure as 'fail' } : {}),
-        }),
-      );
-      // Some end while the rest is still being submitted.
-      if (ids.length % 3 === 0) await step();
-    }
-    for (let idle = 0; idle < 40 && ended.size < ids.length; idle += 1) await step();
-    expect(ended.size).toBe(ids.length);
-
-    async function step() {
-      const { runs } = await agent.poll({ slots: 20 });
-      for (const run of runs) {
-        const { depends_on, on_dependency_failure } = await network.task(run.task_id);
-        for (const id of depends_on) {
-          const { status } = await network.task(id);
-          const over = ['COMPLETED', 'FAILED', 'SKIPPED'].includes(status);
-          expect(over && (status === 'COMPLETED' || on_dependency_failure === 'run'), `${id} is ${status}`).toBe(true);
-        }
-        const fails = (graph[ids.indexOf(run.task_id)]?.[2] ?? 0) < 2;
-        await (fails ? agent.fail(run) : agent.complete(run));
-      }
-      await network.coordinator.tick();
-      for (const id of ids) {
-        const { status } = await network.task(id);
-        if (['COMPLETED', 'FAILED', 'SKIPPED'].includes(status)) ended.set(id, status);
-      }
-    }
-  }
-}, 60_000);

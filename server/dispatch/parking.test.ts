@@ -130,6 +130,29 @@ describe('parked polls', () => {
     expect(await fencesOf(poll)).toEqual([9]);
   });
 
+  test('that found nothing that fits them are asked last when there is news again', async () => {
+    const polls = Array.from({ length: 40 }, (_, n) => park(`a${n}`));
+    found = async ({ agent_id }) => ({ runs: agent_id === 'a39' ? [run(1)] : [], able: true });
+    for (let news = 0; news < 3; news += 1) {
+      parking.wake([1]);
+      await turn();
+    }
+    expect(await fencesOf(polls[39]!)).toEqual([1]);
+  });
+
+  test('look again for what came up while they looked', async () => {
+    const poll = park('a', { classIds: [1, 2] });
+    let answer: (claimed: Claimed) => void = () => {};
+    found = () => new Promise((resolve) => (answer = resolve));
+    parking.wake([1]);
+    expect(parking.handOff([2])).toEqual([undefined]);
+    parking.wake([2]);
+    expect(claims).toHaveLength(1);
+    found = async () => ({ runs: [run(2)], able: true });
+    answer(none);
+    expect(await fencesOf(poll)).toEqual([2]);
+  });
+
   test('make way for the next poll of their agent, and hear of cancels and of classes that come up', async () => {
     const first = park('a');
     const second = park('a');

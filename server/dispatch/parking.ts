@@ -109,7 +109,7 @@ export class Parking {
       for (const id of parked.classIds) this.index(id, parked);
       if (this.closed || signal.aborted || (this.newsFor.get(poll.agent_id) ?? 0) > mark) return end();
       signal.addEventListener('abort', end, { once: true });
-      if (parked.classIds.some((id) => (this.newsOf.get(id) ?? 0) > mark)) void this.claimFor(parked);
+      if (this.hasNews(parked, mark)) void this.claimFor(parked);
     });
   }
 
@@ -176,6 +176,10 @@ export class Parking {
     this.told += 1;
     this.newsFor.set(agentId, this.told);
     return this.byAgent.get(agentId);
+  }
+
+  private hasNews({ classIds }: Parked, mark: number): boolean {
+    return classIds.some((id) => (this.newsOf.get(id) ?? 0) > mark);
   }
 
   private index(classId: number, poll: Parked): void {
@@ -246,19 +250,31 @@ export class Parking {
         const woken = [...tier].filter((poll) => free(poll) > 0).slice(0, WAKE_AT_ONCE);
         // Polls that cannot be given anything have left by now: those behind them get their turn.
         found = (await Promise.all(woken.map((poll) => this.claimFor(poll)))).some(Boolean);
+        // What did not fit them may fit others: the next news is theirs first.
+        if (!found) this.requeue(classId, woken);
         if (found) break;
       }
     }
+  }
+
+  private requeue(classId: number, polls: readonly Parked[]): void {
+    const waiting = this.byClass.get(classId);
+    for (const poll of polls) if (waiting?.delete(poll)) waiting.add(poll);
   }
 
   /** Claims for a poll; whether that changed anything: it got runs, or it left because it can get none. */
   private async claimFor(poll: Parked): Promise<boolean> {
     poll.claiming = true;
     try {
-      const { runs, able } = await this.claim({ ...poll, slots: poll.slots - poll.runs.length - poll.reserved });
-      poll.runs.push(...runs);
-      if (!able) poll.ended = true;
-      return runs.length > 0 || !able;
+      for (;;) {
+        const mark = this.mark();
+        const { runs, able } = await this.claim({ ...poll, slots: poll.slots - poll.runs.length - poll.reserved });
+        poll.runs.push(...runs);
+        if (!able) poll.ended = true;
+        if (runs.length > 0 || !able) return true;
+        // Of what was told meanwhile it has not seen anything, and was not woken for it.
+        if (poll.ended || poll.runs.length > 0 || !this.hasNews(poll, mark)) return false;
+      }
     } catch {
       // The poll's own caller learns of a broken database by its next request.
       return false;

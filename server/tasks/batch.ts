@@ -3,7 +3,7 @@ import type * as contract from '@muster/shared/contract/batches';
 import type { InputOf, ResponseOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
-import { actorOf } from '../audit/record.ts';
+import { actorOf, recordAudit } from '../audit/record.ts';
 import { type Ctx, ownerOf, shownOwner } from '../platform/ctx.ts';
 import { told } from '../platform/errors.ts';
 import { mismatch, type Once, onceOf } from '../platform/idempotency.ts';
@@ -14,7 +14,7 @@ import { type BatchRow, findBatch, type Other, statesOfBatch } from './store/bat
 import { setLimits } from './store/concurrency.ts';
 import { missingTasks } from './store/dependencies.ts';
 import { findOnce, findUniques } from './store/keys.ts';
-import { cancelTask } from './store/transitions.ts';
+import { cancelTasks, stoppedRuns } from './store/transitions.ts';
 import type { Submission, Submitted, Submitter } from './submit.ts';
 import { unblock } from './unblock.ts';
 
@@ -31,7 +31,11 @@ export async function createBatch(ctx: Ctx, submitter: Submitter, { body }: { bo
   const batch_id = newId('batch');
   const until = performance.now() + TRY.forMs;
   for (let tries = 1; ; tries += 1) {
-    const standing = await lookForKeys(ctx, members, body.atomic);
+    const open = await openKeys(ctx, members);
+    // What has a key of it may be what the same request made in the meantime.
+    const same = once && open.size > 0 && (await answeredBefore(ctx, once));
+    if (same) return same;
+    const standing = lookForKeys(members, body.atomic, open);
     const made = members.filter(({ problem, task_id }) => !problem && !standing.instead.has(task_id));
     await limitKeys(ctx, made);
     await replace(ctx, standing.replaced);
@@ -84,13 +88,17 @@ interface Standing {
   replaced: string[];
 }
 
+/** The open tasks that have unique keys of members, by key. */
+async function openKeys(ctx: Ctx, members: readonly Member[]): Promise<Map<string, string>> {
+  const keys = new Set(members.flatMap(({ task }) => task.unique_key ?? []));
+  return keys.size > 0 ? findUniques(ctx.db.admin, ownerOf(ctx), [...keys]) : new Map();
+}
+
 /** Looks who has the unique keys of members. Refuses those that are not to share one, and throws where that refuses all. */
-async function lookForKeys(ctx: Ctx, members: readonly Member[], atomic: boolean): Promise<Standing> {
+function lookForKeys(members: readonly Member[], atomic: boolean, open: ReadonlyMap<string, string>): Standing {
   const refusal = atomic && refusalOf(members);
   if (refusal) throw refusal;
   refuseFollowers(members);
-  const keys = new Set(members.flatMap(({ task }) => task.unique_key ?? []));
-  const open = keys.size > 0 ? await findUniques(ctx.db.admin, ownerOf(ctx), [...keys]) : new Map<string, string>();
   const standing: Standing = { instead: new Map(), replaced: [] };
   const first = new Map<string, Member>();
   for (const member of members) {
@@ -110,7 +118,7 @@ async function lookForKeys(ctx: Ctx, members: readonly Member[], atomic: boolean
   const late = atomic && refusalOf(members);
   if (late) throw late;
   // Whoever waits for one that was just refused may have had a key that another wants.
-  return refuseFollowers(members) ? lookForKeys(ctx, members, atomic) : standing;
+  return refuseFollowers(members) ? lookForKeys(members, atomic, open) : standing;
 }
 
 /** Of a key what was said last holds. */
@@ -121,10 +129,13 @@ async function limitKeys(ctx: Ctx, members: readonly Member[]): Promise<void> {
   if (limits.size > 0) await setLimits(ctx.db.admin, ownerOf(ctx), limits);
 }
 
+/** All in one statement: it is done, or not, like the batch. */
 async function replace(ctx: Ctx, taskIds: readonly string[]): Promise<void> {
-  for (const id of taskIds)
-    for (const run of (await cancelTask(ctx.db.admin, id, 'replaced by another of its unique key', actorOf(ctx))) ?? [])
-      ctx.notifier.tell('cancelled', run);
+  if (taskIds.length === 0) return;
+  const { admin: sql } = ctx.db;
+  const audit = recordAudit(sql, actorOf(ctx), 'task.cancel');
+  const rows = await cancelTasks(sql, taskIds, 'replaced by another of its unique key', audit);
+  for (const run of stoppedRuns(rows)) ctx.notifier.tell('cancelled', run);
 }
 
 const othersOf = (members: readonly Member[], instead: Standing['instead']): Other[] =>

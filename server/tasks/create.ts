@@ -50,12 +50,13 @@ async function insteadOf(
   once: Once | undefined,
   last: boolean,
 ): Promise<Answer | undefined> {
+  const other = unique_key && (await findUniques(ctx.db.admin, owner, [unique_key])).get(unique_key);
+  // Only now: what has the key may be what the same request made in the meantime.
   const before = once && (await findOnce(ctx.db.admin, owner, once.idempotency_key));
   if (once && before && before.request_hash !== once.request_hash) throw mismatch(once.idempotency_key);
   if (before?.task_id && before.made) return shown(await findTask(ctx, before.task_id));
   // A coordinator that died may have left it: what is remembered is of an earlier try, and stands for no task either.
   const tried = { owner, key: once?.idempotency_key ?? '', task_id: before?.task_id ?? task_id };
-  const other = unique_key && (await findUniques(ctx.db.admin, owner, [unique_key])).get(unique_key);
   if (other !== undefined && unique_policy === 'keep') {
     if (once) await pointOnce(ctx.db.admin, tried, other);
     return shown(await findTask(ctx, other));

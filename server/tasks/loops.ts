@@ -53,7 +53,9 @@ export const unblockLoop = (deps: Pick<Deps, 'db' | 'notifier'>): LoopSpec => {
       else await settleDependencies(deps.db.loops, { seconds: back ? LOOK.back : LOOK.lately });
       last = now;
       if (back) lookedBack = now;
-      return unblock(deps);
+      let moved = 0;
+      for (let last = 1; last > 0; moved += last) last = await unblock(deps);
+      return moved;
     },
   };
 };

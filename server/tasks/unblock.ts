@@ -11,14 +11,16 @@ type Parts = Pick<Deps, 'db' | 'notifier'>;
 const rounds = new WeakMap<Parts['db'], Batcher<null, number>>();
 
 /**
- * Lets go, or ends, the tasks whose dependencies have ended, and lets in those whose concurrency key has room; what ends so may have others
- * waiting in turn. One at a time does so for each coordinator, and those that ask meanwhile share the next.
+ * Lets go, or ends, the tasks whose dependencies have ended, and lets in those whose concurrency key has room. What ends so may have others
+ * waiting in turn: they have theirs after this is answered, for a long chain is nothing to wait for. One at a time does so for each
+ * coordinator, and those that ask meanwhile share the next. Answers how many were moved.
  */
 export function unblock({ db, notifier }: Parts): Promise<number> {
   let round = rounds.get(db);
   if (!round) {
     round = createBatcher(async (asked) => {
-      const moved = await unblockAll({ db, notifier });
+      const moved = await unblockOnce({ db, notifier });
+      if (moved > 0) void unblock({ db, notifier }).catch(() => {});
       return asked.map(() => moved);
     });
     rounds.set(db, round);
@@ -26,17 +28,13 @@ export function unblock({ db, notifier }: Parts): Promise<number> {
   return round(null);
 }
 
-async function unblockAll({ db, notifier }: Parts): Promise<number> {
-  let moved = 0;
-  for (let last = 1; last > 0; moved += last) {
-    const free = await unblockTasks(db.loops, BATCH);
-    notifier.tell(
-      'ready',
-      free.filter((id) => id !== null),
-    );
-    last = free.length + (await admit({ db, notifier })) + (await failDependents(db.loops, BATCH));
-  }
-  return moved;
+async function unblockOnce({ db, notifier }: Parts): Promise<number> {
+  const free = await unblockTasks(db.loops, BATCH);
+  notifier.tell(
+    'ready',
+    free.filter((id) => id !== null),
+  );
+  return free.length + (await admit({ db, notifier })) + (await failDependents(db.loops, BATCH));
 }
 
 /** Lets in those whose concurrency key has room, of every key. */

@@ -105,6 +105,20 @@ describe.each([18, 15] as const)('tasks that wait for others, on Postgres %i', (
     expect(await it.sql`select 1 from gated`).toHaveLength(1_200);
   });
 
+  test('whoever lets tasks go does not wait until a long chain has ended, and it ends', async () => {
+    const chain = await it.submit({});
+    for (let n = 1; n < 60; n += 1)
+      chain.push(...(await it.submit({ depends_on: [chain.at(-1)!], on_dependency_failure: 'fail' })));
+    await end(await claim(1), 'FAILED');
+    await limit('a', 1);
+    const [keyed] = await it.submit({ concurrency_key: 'a' });
+    await unblock({ db: it.db, notifier });
+    expect(await it.sql`select 1 from ready where task_id = ${keyed!}`).toHaveLength(1);
+    expect((await it.sql`select 1 from blocked`).length).toBeGreaterThan(30);
+    await eventually(async () => expect(await it.sql`select 1 from blocked`).toEqual([]));
+    expect(await it.status(chain.at(-1)!)).toBe('FAILED');
+  });
+
   test('a task that was started once is not expired for waiting for its key', async () => {
     await limit('a', 1);
     const [id] = await it.submit({

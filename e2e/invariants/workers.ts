@@ -1,0 +1,90 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { createClient } from '@muster/shared/client';
+import * as protocol from '@muster/shared/contract/dispatch';
+import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
+import { ProblemError } from '@muster/shared/errors';
+import type { History } from '@muster/testing';
+import { RawAgent } from '../fixtures/raw-agent.ts';
+import { type Cluster, persist } from './cluster.ts';
+
+type Run = protocol.AssignedRun;
+/** How a run ends. */
+export type Ending = Pick<protocol.Result, 'outcome' | 'error'>;
+
+const BEAT_MS = 5_000;
+const WAIT_MS = 250;
+
+/** Agents that ask any coordinator for work and tell any how it ended, until `over`; what they were told is in the history. */
+export async function workAll(
+  cluster: Cluster,
+  history: History,
+  { agents, slots, over, act }: { agents: number; slots: number; over: () => boolean; act: (run: Run) => Work },
+): Promise<void> {
+  const admin = createClient({ url: cluster.url, credential: cluster.adminKey });
+  const { enrollment_token } = await admin(createEnrollmentToken, { body: { max_uses: agents } });
+  const register = () => RawAgent.register({ url: cluster.url }, { enrollment_token, capabilities: ['work'], slots });
+  const all = await Promise.all(Array.from({ length: agents }, register));
+  await Promise.all(all.map((agent, n) => live(cluster, history, agent, { name: `agent-${n}`, slots, over, act })));
+}
+
+/** What an agent does with a run: how it ends, how often it says so, and what else happens while it does. */
+export interface Work {
+  ending: Ending;
+  times: number;
+  meanwhile?: () => Promise<unknown>;
+}
+
+async function live(
+  cluster: Cluster,
+  history: History,
+  agent: RawAgent,
+  { name, slots, over, act }: { name: string; slots: number; over: () => boolean; act: (run: Run) => Work },
+): Promise<void> {
+  const call = cluster.client(() => agent.token);
+  const params = { agent_id: agent.agentId };
+  const boot_id = agent.bootId;
+  const held = new Map<string, Promise<unknown>>();
+  const tell = async ({ run_id, fence, task_id }: Run, { outcome, error }: Ending) => {
+    const body = { fence, outcome, ...(error ? { error } : {}) };
+    await persist(() =>
+      history.call(name, 'result', { task_id, fence, outcome }, () =>
+        call(protocol.reportResult, { params: { run_id }, body }),
+      ),
+    ).catch(async (problem) => {
+      // It was cancelled: the slot is given back by saying that it has stopped.
+      if (problem instanceof ProblemError && problem.code === 'task-terminal')
+        return persist(() =>
+          call(protocol.reportResult, { params: { run_id }, body: { fence, outcome: 'CANCELLED' } }),
+        );
+      throw problem;
+    });
+  };
+  let beaten = performance.now();
+  while (!over() || held.size > 0) {
+    if (performance.now() - beaten > BEAT_MS) {
+      beaten = performance.now();
+      await persist(() =>
+        call(protocol.heartbeat, { params, body: { boot_id, status: 'ACTIVE', slots_free: 0, runs: [] } }),
+      );
+    }
+    const free = slots - held.size;
+    if (free === 0 || over()) {
+      await Promise.race([...held.values(), pause(WAIT_MS)]);
+      continue;
+    }
+    const holding = [...held.keys()];
+    const body = { boot_id, slots: free, wait_ms: WAIT_MS, holding };
+    const { runs } = await persist(() =>
+      history.call(name, 'poll', { holding }, () => call(protocol.poll, { params, body })),
+    );
+    for (const run of runs) {
+      if (held.has(run.run_id)) continue;
+      const { ending, times, meanwhile } = act(run);
+      const telling = Array.from({ length: times }, () => tell(run, ending));
+      held.set(
+        run.run_id,
+        Promise.all([...telling, meanwhile?.()]).finally(() => held.delete(run.run_id)),
+      );
+    }
+  }
+}
