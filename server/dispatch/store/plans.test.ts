@@ -132,6 +132,7 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
     await ensureOutcomeReader(admin);
     const hotOnes: [string, () => Promise<unknown>][] = [
       ['submit', async () => insertTasks(hot, [await it.task(agent)])],
+      ['submits', async () => insertTasks(hot, [await it.task(agent), await it.task()])],
       ['submit, with all there is', async () => insertTasks(hot, [await it.task(special)])],
       ['submit a batch', async () => insertBatch(hot, batch, [await it.task()])],
       [
