@@ -129,22 +129,20 @@ function formOf(lanes: readonly Lane[]): keyof typeof headsOf {
 /** Claims for agents. Where some tasks take several slots, for one agent at a time. */
 export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes: readonly Lane[]): Promise<Claimed> {
   const form = formOf(lanes);
-  const [first, ...others] = claimants as [Claimant];
-  const rows =
-    form === 'single' && others.length === 0
-      ? await hot.unsafe<ClaimRow[]>(CLAIM_ONE, [first.agent_id, first.boot_id, first.want, lanes[0]?.class_id ?? 0], {
-          prepare: true,
-        })
-      : await hot.unsafe<ClaimRow[]>(
-          CLAIMS[form]![others.length === 0 ? 'sole' : 'shared'],
-          [
-            arrayLiteral(claimants.map((it) => it.agent_id)),
-            arrayLiteral(claimants.map((it) => it.boot_id)),
-            arrayLiteral(claimants.map((it) => it.want)),
-            ...headsOf[form].columns.map((name) => arrayLiteral(lanes.map((lane) => lane[name]))),
-          ],
-          { prepare: true },
-        );
+  const column = <K extends keyof Claimant>(name: K) => arrayLiteral(claimants.map((it) => it[name]));
+  const [first] = claimants;
+  const rows = await (first && claimants.length === 1 && form === 'single'
+    ? hot.unsafe<ClaimRow[]>(CLAIM_ONE, [first.agent_id, first.boot_id, first.want, lanes[0]?.class_id ?? 0], {
+        prepare: true,
+      })
+    : hot.unsafe<ClaimRow[]>(
+        CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'],
+        [
+          ...[column('agent_id'), column('boot_id'), column('want')],
+          ...headsOf[form].columns.map((name) => arrayLiteral(lanes.map((lane) => lane[name]))),
+        ],
+        { prepare: true },
+      ));
   const claimed: Claimed = { standings: new Map(), taken: new Map(), missed: false };
   for (const row of rows) {
     if (row.fence === null) {

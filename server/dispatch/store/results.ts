@@ -67,6 +67,7 @@ type CompletedRow = Pick<AppliedRow, 'class_id' | 'ords'>;
 
 /** Applies results. Where all were completed those that need no more than that are applied by a shorter statement first, and what it left by the full one. */
 export async function applyResults(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
+  if (results.length === 0) return [];
   if (!results.every(({ status, error }) => status === 'COMPLETED' && error === null)) return applyAny(hot, results);
   const completed = await applyCompleted(hot, results);
   if (completed.length === results.length) return completed;
