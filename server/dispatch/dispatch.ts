@@ -8,6 +8,7 @@ import type { HandOff } from '../tasks/submit.ts';
 import { type Claimer, createClaimer } from './claim.ts';
 import { createDoor, type Door } from './door.ts';
 import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
+import { Looks } from './looks.ts';
 import { Parking } from './parking.ts';
 import { createReporter, type Reporter } from './report.ts';
 import { createRoster, type Roster } from './roster.ts';
@@ -25,6 +26,7 @@ export interface Dispatch {
   note: Noter;
   reporter: Reporter;
   parking: Parking;
+  looks: Looks;
   /** Parked polls for tasks that are being submitted; none for those a limit concerns, which only a claim counts. */
   handOff: HandOff;
   /** The classes parked polls wait for that a limit concerns. */
@@ -88,6 +90,7 @@ export function createDispatch(
       },
     },
     parking,
+    looks: new Looks(),
     handOff: (classIds) => parking.handOff(limits.any ? classIds.map((id) => (isLimited(id) ? 0 : id)) : classIds),
     limited,
     emptyPolls: createRateLimit('polls that find nothing'),

@@ -31,10 +31,12 @@ export async function poll(
   // One that brings results is never turned away.
   if (!body.results?.length) dispatch.emptyPolls.refuseSpent(agent_id, EMPTY_POLLS_PER_MINUTE);
   const verdicts = body.results?.length ? await dispatch.reporter.report(life, body.results) : [];
-  const mark = dispatch.parking.mark();
   const classIds = body.slots === 0 ? [] : await dispatch.roster.classesOf(agent_id);
   const ask = { ...life, classIds: classIds ?? [] };
-  const standing = await dispatch.claim({ ...ask, want: body.slots });
+  // The next poll of an agent that was only told that its results are in goes on from where that one looked.
+  const looked = verdicts.length === 0 && body.wait_ms > 0 ? dispatch.looks.take(ask, body.slots) : undefined;
+  const mark = looked?.mark ?? dispatch.parking.mark();
+  const standing = looked?.standing ?? (await dispatch.claim({ ...ask, want: body.slots }));
   if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
   refuseStale(standing, agent_id, body.boot_id);
 
@@ -42,6 +44,7 @@ export async function poll(
   const held = await reconcile(ctx, dispatch, life, standing, body.holding, idle);
   const runs = [...standing.runs, ...held.runs];
   if (runs.length > 0 || verdicts.length > 0) {
+    if (runs.length + held.cancel.length === 0) dispatch.looks.keep(ask, body.slots, { mark, standing });
     return answer({ runs, cancel: held.cancel }, body.results ?? [], verdicts, standing.lease_expires_at);
   }
   // An agent that gets no work now still hears of runs to stop; it looks again soon whether it may have some.

@@ -2,6 +2,15 @@ import { DEFAULTS } from './parameters.ts';
 
 const DECAY = DEFAULTS.dependability_decay;
 
+/** What is in the batch comes after what was there before. */
+const ADDED = `
+  on conflict (agent_id, capability) do update set
+    dependable = t.dependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.dependable,
+    undependable = t.undependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.undependable,
+    completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
+    timed_out = t.timed_out + excluded.timed_out, lost = t.lost + excluded.lost,
+    fold_seq = t.fold_seq + excluded.fold_seq, updated_at = excluded.updated_at`;
+
 /**
  * Folds finished runs into the trust of (agent, capability), inside the statement that finishes them. With n pieces of
  * evidence in the batch, d <- d * 0.97^n + sum of w_k * 0.97^(n-k): exactly what folding them one by one gives (Josang & Ismail
@@ -25,14 +34,16 @@ folded as (
     count(*) filter (where run_status = 'COMPLETED'), count(*) filter (where run_status = 'FAILED'),
     count(*) filter (where run_status = 'TIMED_OUT'), count(*) filter (where run_status = 'LOST'), n, (select now from clock)
   from weighed group by agent_id, capability, n order by agent_id, capability
-  on conflict (agent_id, capability) do update set
-    dependable = t.dependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.dependable,
-    undependable = t.undependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.undependable,
-    completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
-    timed_out = t.timed_out + excluded.timed_out, lost = t.lost + excluded.lost,
-    fold_seq = t.fold_seq + excluded.fold_seq, updated_at = excluded.updated_at
+  ${ADDED}
   returning agent_id, capability, fold_seq
 ),
 folded_runs as materialized (
   select w.fence, f.fold_seq - w.n + w.k as fold_seq from weighed w join folded f on f.agent_id = w.agent_id and f.capability = w.capability
 )`;
+
+/** The same for one completed run: `from` gives its `agent_id`, `capability` and the `now`. Answers its `fold_seq`. */
+export const foldOne = (from: string): string => `
+  insert into trust as t (agent_id, capability, dependable, undependable, completed, failed, timed_out, lost, fold_seq, updated_at)
+  select agent_id, capability, 1, 0, 1, 0, 0, 0, 1, now from ${from}
+  ${ADDED}
+  returning fold_seq`;

@@ -103,9 +103,14 @@ describe.each([18, 15] as const)('claiming on Postgres %i', (major) => {
       expect(await it.sql`select 1 from leases`).toHaveLength(0);
     });
 
-    test('an agent that does not exist is not in the answer', async () => {
-      expect((await claim([{ agent_id: 'agent_none', boot_id: 'boot', want: 1 }])).size).toBe(0);
-    });
+    test.each([[['echo']], [['echo', 'other']]])(
+      'an agent that does not exist is not in the answer, and takes nothing of %j',
+      async (capabilities) => {
+        await it.submit({}, {});
+        expect((await claim([{ agent_id: 'agent_none', boot_id: 'boot', want: 1 }], capabilities)).size).toBe(0);
+        expect(await it.sql`select from ready`).toHaveLength(2);
+      },
+    );
 
     test('what there is is shared out in turns, to those that can take it', async () => {
       await it.submit(...Array.from({ length: 8 }, () => ({})));

@@ -1,6 +1,7 @@
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
 import { runTimeout } from '../../tasks/store/times.ts';
+import { CLAIM_ONE } from './claim-one.ts';
 import { type HeadsOf, headsOf, type Lane } from './heads.ts';
 import { type ClaimedRun, checkpointOf, RUN } from './held-runs.ts';
 
@@ -38,9 +39,9 @@ queue as (
     (select failures from queue), (select ids from turns)) as z(task_id, replica, class_id, attempt, failures, agent_id)`,
 });
 
-/** The same for one, who gets all of them: nearly every claim is of this form. */
+/** The same for one, who gets all of them. One that does not exist gets none: a limit of null would be none. */
 const sole = (order: string): ReturnType<typeof shared> => ({
-  turns: 'select n from asking',
+  turns: 'select coalesce((select n from asking), 0) as n',
   queue: '',
   zipped: `(select h.*, a.agent_id from heads h, asking a order by ${order}) z`,
 });
@@ -128,16 +129,20 @@ function formOf(lanes: readonly Lane[]): keyof typeof headsOf {
 /** Claims for agents. Where some tasks take several slots, for one agent at a time. */
 export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes: readonly Lane[]): Promise<Claimed> {
   const form = formOf(lanes);
-  const rows = await hot.unsafe<ClaimRow[]>(
-    CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'],
-    [
-      arrayLiteral(claimants.map((it) => it.agent_id)),
-      arrayLiteral(claimants.map((it) => it.boot_id)),
-      arrayLiteral(claimants.map((it) => it.want)),
-      ...headsOf[form].columns.map((name) => arrayLiteral(lanes.map((lane) => lane[name]))),
-    ],
-    { prepare: true },
-  );
+  const column = <K extends keyof Claimant>(name: K) => arrayLiteral(claimants.map((it) => it[name]));
+  const [first] = claimants;
+  const rows = await (first && claimants.length === 1 && form === 'single'
+    ? hot.unsafe<ClaimRow[]>(CLAIM_ONE, [first.agent_id, first.boot_id, first.want, lanes[0]?.class_id ?? 0], {
+        prepare: true,
+      })
+    : hot.unsafe<ClaimRow[]>(
+        CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'],
+        [
+          ...[column('agent_id'), column('boot_id'), column('want')],
+          ...headsOf[form].columns.map((name) => arrayLiteral(lanes.map((lane) => lane[name]))),
+        ],
+        { prepare: true },
+      ));
   const claimed: Claimed = { standings: new Map(), taken: new Map(), missed: false };
   for (const row of rows) {
     if (row.fence === null) {

@@ -22,7 +22,7 @@ const POISONED = `
 /**
  * The tail of every statement that ends runs: results, reaped leases, timeouts, a leaving agent, a new boot. It decides what
  * becomes of each task, writes the run (its evidence), folds the evidence into trust, queues the task again or not, and
- * records the event. The slots are given back beside it (RELEASE_SLOTS), or where the agents' rows change anyway. Whoever begins such a statement has locked the agents' rows, in id order.
+ * records the event. The slots are given back beside it (`releaseSlots`), or where the agents' rows change anyway. Whoever begins such a statement has locked the agents' rows, in id order.
  *
  * What many parts look at stands first in `judged`: a row is taken apart up to the last column that is wanted, in each of them.
  * It reads the CTE `ended`: the deleted leases, with the status, fault, retryable, result_data, error and ord of each.
@@ -77,11 +77,11 @@ ${Object.entries(releaseKeys(`(select owner, concurrency_key from judged where n
   .join(',\n')},
 finished as (${runEvent('run.finished', 'judged')})`;
 
-/** Gives back the slots of the runs that ended. */
-export const RELEASE_SLOTS = `
+/** Gives back the slots of the runs that ended; `of` gives their `agent_id` and `slot_cost`. */
+export const releaseSlots = (of: string): string => `
 released as (
-  update agents set slots_used = slots_used - g.n from (select agent_id, sum(slot_cost) as n from judged group by 1) g
-  where agents.agent_id = any(array(select distinct agent_id from judged)) and agents.agent_id = g.agent_id
+  update agents set slots_used = slots_used - g.n from (select agent_id, sum(slot_cost) as n from ${of} group by 1) g
+  where agents.agent_id = any(array(select distinct agent_id from ${of})) and agents.agent_id = g.agent_id
 )`;
 
 /** What an `ended` CTE is made of where the coordinator ends runs by itself: `gone` are the deleted leases. */

@@ -120,9 +120,19 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
     };
     const life = { ...agent, agentId: agent.agent_id, bootId: agent.boot_id, jkt: agent.agent_id, jti: 'j', exp: 0 };
     const beat = { ...agent, health: 'OK' as const, slots_free: 1, uptime_ms: null, metrics: null, fences: [1] };
+    const ended = {
+      ...agent,
+      fence: 1,
+      status: 'COMPLETED',
+      fault: null,
+      retryable: true,
+      result_data: null,
+      error: null,
+    };
     await ensureOutcomeReader(admin);
     const hotOnes: [string, () => Promise<unknown>][] = [
       ['submit', async () => insertTasks(hot, [await it.task(agent)])],
+      ['submits', async () => insertTasks(hot, [await it.task(agent), await it.task()])],
       ['submit, with all there is', async () => insertTasks(hot, [await it.task(special)])],
       ['submit a batch', async () => insertBatch(hot, batch, [await it.task()])],
       [
@@ -137,13 +147,9 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
         [`claim of ${name} for two`, () => claimTasks(hot, [asking, { ...other, want: 1 }], lanes)],
       ]),
       ['claim of tasks of several slots', () => claimTasks(hot, [asking], [lane({ slot_cost: 2 })])],
-      [
-        'results',
-        () =>
-          applyResults(hot, [
-            { ...agent, fence: 1, status: 'COMPLETED', fault: null, retryable: true, result_data: null, error: null },
-          ]),
-      ],
+      ['results', () => applyResults(hot, [{ ...ended, status: 'FAILED' }])],
+      ['a completed run', () => applyResults(hot, [ended])],
+      ['completed runs', () => applyResults(hot, [ended, { ...ended, fence: 2 }])],
       ['verdicts', () => findEndedRuns(hot, [1])],
       ['status of a run', () => findTaskStatus(hot, 1)],
       ['beats', () => beatAgents(hot, [beat])],

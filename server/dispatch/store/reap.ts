@@ -1,7 +1,7 @@
 import { GAP_MS } from '../../platform/cluster.ts';
 import type { Sql } from '../../platform/database.ts';
 import { retried } from '../../platform/retried.ts';
-import { END_RUNS, endedBy, RELEASE_SLOTS } from './end-runs.ts';
+import { END_RUNS, endedBy, releaseSlots } from './end-runs.ts';
 import { LEASE_TTL_MS } from './heartbeat.ts';
 
 /**
@@ -22,7 +22,7 @@ with clock as materialized (select muster_now() as now),
 ${taking},
 ${endedBy(why)},
 ${END_RUNS},
-${RELEASE_SLOTS}
+${releaseSlots('judged')}
 select class_id, next from judged`;
 
 const LOSE = reaping(

@@ -1,5 +1,6 @@
 import { arrayLiteral, numbersOf, type Sql } from '../../platform/database.ts';
-import { END_RUNS, RELEASE_SLOTS } from './end-runs.ts';
+import { COMPLETE_MANY, COMPLETE_ONE } from './completed.ts';
+import { END_RUNS, releaseSlots } from './end-runs.ts';
 
 /** A run's end as its agent tells it. `result_data` and `error` are JSON text. */
 export interface NewResult {
@@ -25,7 +26,7 @@ export interface AppliedResult {
 }
 
 /**
- * Applies results whose lease is still held by the life that reports them. Agents are locked first, by id, then their leases
+ * The full form. Applies results whose lease is still held by the life that reports them. Agents are locked first, by id, then their leases
  * go. The ownership guard is a hashed subplan and not a join, which the planner could turn round and scan the table for
  * (reference: 163 us a row instead of 9). Lives are named once however many results they bring, and results that ended alike
  * are answered by one row: both cost more than the rest of a result does.
@@ -56,11 +57,49 @@ ended as (
   from gone g join own x on x.fence = g.fence and x.agent_id = g.agent_id
 ),
 ${END_RUNS},
-${RELEASE_SLOTS}
+${releaseSlots('judged')}
 select next, run_status, class_id, next in ('final', 'none') and (has_dependents or concurrency_key is not null) as awaited, array_agg(ord) as ords
 from judged group by 1, 2, 3, 4`;
 
+/** A row for results that ended alike: `ords` says which, from 1. */
+type AppliedRow = Omit<AppliedResult, 'position' | 'class_id'> & { class_id: string; ords: string };
+type CompletedRow = Pick<AppliedRow, 'class_id' | 'ords'>;
+
+/** Applies results. Where all were completed those that need no more than that are applied by a shorter statement first, and what it left by the full one. */
 export async function applyResults(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
+  if (results.length === 0) return [];
+  if (!results.every(({ status, error }) => status === 'COMPLETED' && error === null)) return applyAny(hot, results);
+  const completed = await applyCompleted(hot, results);
+  if (completed.length === results.length) return completed;
+  const done = new Set(completed.map(({ position }) => position));
+  const left = [...results.keys()].filter((position) => !done.has(position));
+  const others = await applyAny(
+    hot,
+    left.map((position) => results[position]!),
+  );
+  return [...completed, ...others.map((it) => ({ ...it, position: left[it.position]! }))];
+}
+
+async function applyCompleted(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
+  const [{ agent_id, boot_id, fence, result_data }] = results as [NewResult];
+  const rows =
+    results.length === 1
+      ? await hot.unsafe<CompletedRow[]>(COMPLETE_ONE, [agent_id, boot_id, String(fence), result_data], {
+          prepare: true,
+        })
+      : await hot.unsafe<CompletedRow[]>(COMPLETE_MANY, columnsOf(results, ['fence', 'result_data']), {
+          prepare: true,
+        });
+  return appliedOf(rows.map((row) => ({ ...row, next: 'final', run_status: 'COMPLETED', awaited: false })));
+}
+
+const COLUMNS = ['fence', 'status', 'fault', 'retryable', 'result_data', 'error'] as const;
+
+const applyAny = async (hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> =>
+  appliedOf(await hot.unsafe<AppliedRow[]>(APPLY, columnsOf(results, COLUMNS), { prepare: true }));
+
+/** The lives that report, which of them each result is of, and of each the columns that are named. */
+function columnsOf(results: readonly NewResult[], names: readonly (keyof NewResult)[]): string[] {
   const lives = new Map<string, { agent_id: string; boot_id: string; life: number }>();
   const lifeOf = ({ agent_id, boot_id }: NewResult) => {
     const key = `${agent_id} ${boot_id}`;
@@ -68,27 +107,19 @@ export async function applyResults(hot: Sql, results: readonly NewResult[]): Pro
     if (known.life > lives.size) lives.set(key, known);
     return known.life;
   };
-  const column = <K extends keyof NewResult>(name: K) => arrayLiteral(results.map((result) => result[name]));
   const life = arrayLiteral(results.map(lifeOf));
-  const rows = await hot.unsafe<(Omit<AppliedResult, 'position' | 'class_id'> & { class_id: string; ords: string })[]>(
-    APPLY,
-    [
-      arrayLiteral([...lives.values()].map((it) => it.agent_id)),
-      arrayLiteral([...lives.values()].map((it) => it.boot_id)),
-      life,
-      column('fence'),
-      column('status'),
-      column('fault'),
-      column('retryable'),
-      column('result_data'),
-      column('error'),
-    ],
-    { prepare: true },
-  );
-  return rows.flatMap(({ ords, class_id, ...row }) =>
+  return [
+    arrayLiteral([...lives.values()].map((it) => it.agent_id)),
+    arrayLiteral([...lives.values()].map((it) => it.boot_id)),
+    life,
+    ...names.map((name) => arrayLiteral(results.map((result) => result[name]))),
+  ];
+}
+
+const appliedOf = (rows: readonly AppliedRow[]): AppliedResult[] =>
+  rows.flatMap(({ ords, class_id, ...row }) =>
     numbersOf(ords).map((ord) => ({ ...row, class_id: Number(class_id), position: ord - 1 })),
   );
-}
 
 /** How runs ended that no lease is held of any more: read with a snapshot of its own, after the guard said no. */
 export async function findEndedRuns(

@@ -192,3 +192,39 @@ select c.now, h.ord::int as ord, h.fence from clock c left join (
   select ord, fence from handed
   ${form.plain ? '' : 'union all select ord, null from x where (idempotency_key is not null or unique_key is not null) and (ord in (select ord from y)) is not true'}
 ) h on true`;
+
+const ONE: Form = { plain: true, batched: false };
+
+/**
+ * Inserts one plain task by itself, as most are: the same with a parameter for each column and the fewest parts, which are what a single submit costs.
+ * The agent's row is locked by the very change of its slots, which is guarded by all that has to hold.
+ */
+export const INSERT_ONE = `
+with clock as materialized (select muster_now() as now),
+y as materialized (
+  select *, ${RANK} as rank from (
+    select now, now as run_at, ${Object.entries(typesOf(ONE))
+      .map(([name, type], n) => `$${n + 1}::text::${type} as ${name}`)
+      .join(', ')} from clock
+  ) given
+),
+inserted as (${insertedTasks({ plain: true })}),
+willing as (
+  update agents set slots_used = slots_used + 1
+  where agent_id = $1 and boot_id = $2 and left_at is null and mode = 'OPEN' and slots_used < slots
+    and (select lease_expires_at from presence where presence.agent_id = $1) > (select now from clock)
+  returning agent_id
+),
+leased as (
+  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds)
+  select nextval('fence_seq'), task_id, 0, w.agent_id, class_id, capability_required, 1, 0, now, timeout_seconds from y, willing w
+  returning fence
+),
+queued as (${queuedTasks('not exists (select from willing)')}),
+assigned as (
+  insert into events (tx, at, kind, fences) select pg_current_xact_id(), (select now from clock), 'run.assigned', array[fence] from leased
+),
+created as (
+  insert into events (tx, at, kind, subject_ids) select pg_current_xact_id(), now, 'task.created', array[task_id] from y
+)
+select y.now, case when fence is not null then 1 end as ord, fence from y left join leased on true`;

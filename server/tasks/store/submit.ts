@@ -1,5 +1,5 @@
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
-import { columnsOf, insertText, isPlain } from './insert.ts';
+import { columnsOf, INSERT_ONE, insertText, isPlain } from './insert.ts';
 
 /** A task to be inserted. `agent_id`: the parked poll that may have it in the same statement. JSON is text, never parsed again. */
 export interface NewTask {
@@ -86,20 +86,21 @@ async function insert(
   more: (string | number | boolean | null)[],
 ): Promise<Inserted> {
   const plain = tasks.every(isPlain);
-  const columns = columnsOf({ plain, batched }).map((name) =>
-    arrayLiteral(
-      tasks.map((task) => {
-        const value = task[name];
-        return Array.isArray(value) ? arrayLiteral(value as string[]) : (value as string | number | boolean | null);
-      }),
-    ),
-  );
+  const names = columnsOf({ plain, batched });
+  const alone = plain && !batched && tasks.length === 1;
   const rows = await hot.unsafe<{ now: Date; ord: number | null; fence: string | null }[]>(
-    TEXTS[Number(plain)]![Number(batched)]!,
-    [...columns, ...more],
+    alone ? INSERT_ONE : TEXTS[Number(plain)]![Number(batched)]!,
+    alone
+      ? names.map((name) => cellOf(tasks[0]!, name))
+      : [...names.map((name) => arrayLiteral(tasks.map((task) => cellOf(task, name)))), ...more],
     { prepare: true },
   );
   const fences = new Map(rows.filter((row) => row.fence !== null).map((row) => [row.ord! - 1, Number(row.fence)]));
   const refused = rows.filter((row) => row.ord !== null && row.fence === null).map((row) => row.ord! - 1);
   return { now: rows[0]!.now, fences, refused: new Set(refused) };
 }
+
+const cellOf = (task: NewTask, name: ReturnType<typeof columnsOf>[number]) => {
+  const value = task[name];
+  return Array.isArray(value) ? arrayLiteral(value as string[]) : (value as string | number | boolean | null);
+};
