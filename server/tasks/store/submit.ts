@@ -86,14 +86,16 @@ async function insert(
   more: (string | number | boolean | null)[],
 ): Promise<Inserted> {
   const plain = tasks.every(isPlain);
-  const columns = columnsOf({ plain, batched }).map((name) =>
-    arrayLiteral(
+  const columns = columnsOf({ plain, batched }).map((name) => {
+    // A shorter array is filled up with nulls: nobody's is empty.
+    if (tasks.every((task) => task[name] === null)) return '{}';
+    return arrayLiteral(
       tasks.map((task) => {
         const value = task[name];
         return Array.isArray(value) ? arrayLiteral(value as string[]) : (value as string | number | boolean | null);
       }),
-    ),
-  );
+    );
+  });
   const rows = await hot.unsafe<{ now: Date; ord: number | null; fence: string | null }[]>(
     TEXTS[Number(plain)]![Number(batched)]!,
     [...columns, ...more],
