@@ -27,7 +27,7 @@ const SQL_PLACES = [
   /^server\/\w+\/store(\.ts|\/[\w-]+\.ts)$/,
   /^server\/(events|audit)\/record\.ts$/,
   /^server\/schema\//,
-  /^server\/platform\/(database|migrate|transition|clock|cluster|notify|idempotency|embedded-postgres\/start)\.ts$/,
+  /^server\/platform\/(database|migrate|transition|clock|cluster|notify|look|idempotency|embedded-postgres\/start)\.ts$/,
   /^(testing|e2e|bench|scripts)\//,
 ];
 const EDGE = /^(server\/(app|coordinator|platform\/(endpoint|errors|http[\w-]*|docs[\w-]*)|\w+\/routes)\.ts$|bench\/)/;

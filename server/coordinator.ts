@@ -8,7 +8,7 @@ import { createRevocations } from './agents/revocations.ts';
 import { createApp, ownersIn } from './app.ts';
 import { openHeads } from './audit/heads.ts';
 import { createDispatch } from './dispatch/dispatch.ts';
-import { createLoops } from './loops.ts';
+import { loopsOf } from './loops.ts';
 import { leaveCluster } from './ops/store.ts';
 import { createAdmission } from './platform/admission.ts';
 import { createClock } from './platform/clock.ts';
@@ -111,7 +111,7 @@ async function open(
     admission: createAdmission(),
     headers: securityHeaders(config),
   };
-  const loops = createLoops(deps, { dispatch, apiKeys, revocations, heads, url: () => url });
+  const loops = loopsOf(deps, { dispatch, apiKeys, revocations, heads, url: () => url });
   const tick = async () => {
     for (const loop of loops) await loop.tick();
   };

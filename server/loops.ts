@@ -9,7 +9,8 @@ import { reapLoop, roomLoop, sweepLoop } from './dispatch/loops.ts';
 import { pruneLoop } from './events/loops.ts';
 import { clusterLoop, houseLoop } from './ops/loops.ts';
 import type { Deps } from './platform/ctx.ts';
-import { createLoop, type Loop } from './platform/loop.ts';
+import { createLoops } from './platform/look.ts';
+import type { Loop } from './platform/loop.ts';
 import { retainLoop } from './runs/loops.ts';
 import { outcomeLoop } from './schedules/outcomes.ts';
 import { retainExecutionsLoop } from './schedules/retain.ts';
@@ -26,28 +27,32 @@ export interface LoopParts {
 }
 
 /** Every loop of a coordinator. The first keeps the clock, so it goes first wherever all are ticked. */
-export const createLoops = (deps: Deps, { dispatch, apiKeys, revocations, heads, url }: LoopParts): Loop[] =>
-  [
-    clusterLoop(deps, url),
-    houseLoop(deps),
-    pruneLoop(deps),
-    sealLoop(deps, dispatch.keys.seal, heads),
-    pruneAuditLoop(deps),
-    apiKeys.loop,
-    pruneKeysLoop(deps),
-    revocations.loop,
-    forgetLoop(deps),
-    pruneTokensLoop(deps),
-    promoteLoop(deps),
-    expireLoop(deps),
-    unblockLoop(deps),
-    forgetOnceLoop(deps),
-    holdLoop(deps),
-    reapLoop(deps),
-    tickLoop(deps, dispatch.classes),
-    outcomeLoop(deps),
-    retainLoop(deps),
-    retainExecutionsLoop(deps),
-    sweepLoop(deps, dispatch),
-    roomLoop(deps, dispatch),
-  ].map((spec) => createLoop(spec, deps.log));
+export const loopsOf = (deps: Deps, { dispatch, apiKeys, revocations, heads, url }: LoopParts): Loop[] =>
+  createLoops(
+    [
+      clusterLoop(deps, url),
+      houseLoop(deps),
+      pruneLoop(deps),
+      sealLoop(deps, dispatch.keys.seal, heads),
+      pruneAuditLoop(deps),
+      apiKeys.loop,
+      pruneKeysLoop(deps),
+      revocations.loop,
+      forgetLoop(deps),
+      pruneTokensLoop(deps),
+      promoteLoop(deps),
+      expireLoop(deps),
+      unblockLoop(deps),
+      forgetOnceLoop(deps),
+      holdLoop(deps),
+      reapLoop(deps),
+      tickLoop(deps, dispatch.classes),
+      outcomeLoop(deps),
+      retainLoop(deps),
+      retainExecutionsLoop(deps),
+      sweepLoop(deps, dispatch),
+      roomLoop(deps, dispatch),
+    ],
+    deps.db.hot,
+    deps.log,
+  );

@@ -1,7 +1,7 @@
 import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
 import { ACCESS_TOKEN_SECONDS } from './session.ts';
-import { type Epoch, listEpochs } from './store/epochs.ts';
+import { type Epoch, listEpochs, movedLately } from './store/epochs.ts';
 
 /** How long a moved epoch is remembered, in seconds: a minute longer than any token from before it lives. */
 const REMEMBERED_SECONDS = ACCESS_TOKEN_SECONDS + 60;
@@ -42,6 +42,6 @@ export function createRevocations({ db, clock, notifier }: Pick<Deps, 'db' | 'cl
     isOver: (agentId, epoch) => (moved.get(agentId)?.token_epoch ?? epoch) > epoch,
     isRevoked: (agentId) => moved.get(agentId)?.revoked === true,
     refresh,
-    loop: { name: 'agents.revocations', intervalMs: 500, tick: refresh },
+    loop: { name: 'agents.revocations', intervalMs: 500, due: movedLately(REMEMBERED_SECONDS), tick: refresh },
   };
 }

@@ -12,7 +12,7 @@ import { parseConfig } from '../platform/config.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { type Database, openDatabase, type Sql } from '../platform/database.ts';
 import { createLog } from '../platform/log.ts';
-import { createLoop } from '../platform/loop.ts';
+import { createLoops } from '../platform/look.ts';
 import { type Heads, openHeads } from './heads.ts';
 import { pruneAuditLoop, sealLoop } from './loops.ts';
 import { listAuditLogs, verifyAuditLogs } from './read.ts';
@@ -149,7 +149,10 @@ describe('the loop on a server of its own', () => {
     const { url } = await createDatabase((await server).url);
     const [a, b] = [openDatabase(url), openDatabase(url)];
     signer = await signerOf(a.admin);
-    const loops = [sealer(a), sealer(b, openHeads(`${folder.path}/other`))].map((spec) => createLoop(spec, log));
+    const loops = [
+      ...createLoops([sealer(a)], a.hot, log),
+      ...createLoops([sealer(b, openHeads(`${folder.path}/other`))], b.hot, log),
+    ];
     for (const loop of loops) loop.start();
     for (const until = performance.now() + 2_000; performance.now() < until; ) await audit(a.admin);
     await eventually(async () => (await verify({}, a)).unsealed === 0, { timeoutMs: 3_000 });

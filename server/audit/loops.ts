@@ -15,6 +15,7 @@ export const sealLoop = ({ db, log }: Pick<Deps, 'db' | 'log'>, signer: Signer, 
   return {
     name: 'audit.seal',
     intervalMs: 250,
+    due: store.TO_SEAL,
     async tick() {
       const sql = db.loops;
       const { now, database } = await store.readPlace(sql);

@@ -87,6 +87,10 @@ export async function listSealable(sql: Sql, after: Position, limit: number): Pr
   return rows.map(rowOf);
 }
 
+/** Whether there are rows after the last seal. */
+export const TO_SEAL = `select coalesce((l.tx, l.audit_id) > (s.tx, s.audit_id), true) from (select tx, audit_id from audit_logs order by tx desc, audit_id desc limit 1) l
+  left join (select tx, audit_id from audit_seals order by seal desc limit 1) s on true`;
+
 /** Adds a link to the chain. False where another coordinator has added the one of that number. */
 export async function insertSeal(sql: Sql, it: Seal): Promise<boolean> {
   const inserted = await sql`

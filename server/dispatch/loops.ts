@@ -2,7 +2,7 @@ import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
 import type { Dispatch } from './dispatch.ts';
 import { findReadyClasses } from './store/claim.ts';
-import { reapLeases, timeOutRuns } from './store/reap.ts';
+import { reapLeases, TO_REAP, timeOutRuns } from './store/reap.ts';
 
 const BATCH = 500;
 
@@ -10,6 +10,7 @@ const BATCH = 500;
 export const reapLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | 'log'>): LoopSpec => ({
   name: 'dispatch.reap',
   intervalMs: 1_000,
+  due: TO_REAP,
   async tick() {
     const lost = await reapLeases(db.loops, BATCH);
     const late = await timeOutRuns(db.loops, BATCH);

@@ -36,6 +36,12 @@ export async function readEvents(
   return rows[0]?.count ?? 0;
 }
 
+/** Whether there are events that a reader has not read. */
+export const toRead = (reader: string): string => `exists (
+  select from event_cursors c cross join lateral (
+    select 1 from events where (events.tx, events.event_id) > (c.tx, c.event_id) and events.tx < pg_snapshot_xmin(pg_current_snapshot()) limit 1
+  ) e where c.reader = '${reader}')`;
+
 /** Makes a reader known; it starts with what happens from now on. */
 export async function ensureReader(sql: Sql, reader: string): Promise<void> {
   await sql`

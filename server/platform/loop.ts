@@ -5,12 +5,19 @@ import type { Log } from './log.ts';
 export interface LoopSpec {
   name: string;
   intervalMs: number;
+  /**
+   * An SQL condition, which may read `clock.now`, without which there is nothing to do: all that have one are looked at together, and a loop
+   * whose condition does not hold ticks every ten seconds only.
+   */
+  due?: string;
   tick(): Promise<number>;
 }
 
 export interface Loop {
   name: string;
   start(): void;
+  /** There is something to do: it ticks now, unless it does or just did. */
+  wake(): void;
   /** Waits for the tick in flight. */
   stop(): Promise<void>;
   /** One tick now, after the one in flight. */
@@ -19,8 +26,14 @@ export interface Loop {
 
 /** A tick that takes longer is given up, in milliseconds: the next one must come. */
 const TICK_DEADLINE_MS = 60_000;
+/** How often a loop ticks that nobody woke, whatever its condition said, in milliseconds. */
+const ANYWAY_MS = 10_000;
 /** How long a stop waits for the tick in flight, in milliseconds. */
 const STOP_MS = 5_000;
+
+/** Loops of several coordinators that began together do not go on together. */
+const JITTER = { least: 0.9, most: 1.1 };
+const jittered = (ms: number) => ms * (JITTER.least + Math.random() * (JITTER.most - JITTER.least));
 
 /** Runs a loop: ticks do not overlap, unless one was given up; a failing one is logged and the next comes all the same. */
 export function createLoop(spec: LoopSpec, log: Log): Loop {
@@ -28,6 +41,8 @@ export function createLoop(spec: LoopSpec, log: Log): Loop {
   let current: Promise<number> = Promise.resolve(0);
   let stopped = true;
   let failing = false;
+  let running = false;
+  let endedAt = Number.NEGATIVE_INFINITY;
 
   const tick = () => {
     const next = () => withDeadline(spec.tick(), TICK_DEADLINE_MS);
@@ -35,6 +50,7 @@ export function createLoop(spec: LoopSpec, log: Log): Loop {
     return current;
   };
   const run = async () => {
+    running = true;
     try {
       await tick();
       if (failing) log.info({ loop: spec.name }, 'loop works again');
@@ -44,7 +60,9 @@ export function createLoop(spec: LoopSpec, log: Log): Loop {
       if (!failing) log.error({ loop: spec.name, err: error }, 'loop failed');
       failing = true;
     }
-    if (!stopped) timer = setTimeout(run, spec.intervalMs * (0.9 + Math.random() * 0.2));
+    running = false;
+    endedAt = performance.now();
+    if (!stopped) timer = setTimeout(run, jittered(spec.due ? ANYWAY_MS : spec.intervalMs));
   };
   return {
     name: spec.name,
@@ -53,6 +71,11 @@ export function createLoop(spec: LoopSpec, log: Log): Loop {
       if (!stopped) return;
       stopped = false;
       timer = setTimeout(run, 0);
+    },
+    wake() {
+      if (stopped || running || performance.now() - endedAt < spec.intervalMs * JITTER.least) return;
+      clearTimeout(timer);
+      void run();
     },
     async stop() {
       stopped = true;

@@ -8,7 +8,7 @@ import { unblock } from '../tasks/unblock.ts';
 import { type Planning, planDue } from './plan.ts';
 import { type Asked, carryOut, type Fired, type Plan } from './store/fire.ts';
 import { moveSchedule } from './store/schedules.ts';
-import { listDue, type Planned } from './store/tick.ts';
+import { listDue, type Planned, TO_FIRE } from './store/tick.ts';
 
 export type Parts = Pick<Deps, 'db' | 'notifier' | 'log'>;
 
@@ -23,6 +23,7 @@ const CANCEL_TRIES = 3;
 export const tickLoop = (parts: Parts, classes: Classes): LoopSpec => ({
   name: 'schedules.tick',
   intervalMs: 250,
+  due: TO_FIRE,
   async tick() {
     const until = performance.now() + TICK_MS;
     let made = 0;

@@ -1,8 +1,8 @@
 import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
-import { settleDependencies } from './store/dependencies.ts';
+import { settleDependencies, TO_UNBLOCK } from './store/dependencies.ts';
 import { forgetExpiredOnce } from './store/keys.ts';
-import { countUnheld, forgetSavers } from './store/limits.ts';
+import { countUnheld, forgetSavers, TO_HOLD } from './store/limits.ts';
 import * as store from './store/transitions.ts';
 import { unblock } from './unblock.ts';
 
@@ -13,6 +13,7 @@ const BATCH = 1_000;
 export const promoteLoop = ({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): LoopSpec => ({
   name: 'tasks.promote',
   intervalMs: 250,
+  due: store.TO_PROMOTE,
   async tick() {
     let moved = 0;
     for (let full = true; full; ) {
@@ -29,6 +30,7 @@ export const promoteLoop = ({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Lo
 export const expireLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
   name: 'tasks.expire',
   intervalMs: 1_000,
+  due: store.TO_EXPIRE,
   async tick() {
     let ended = 0;
     for (let last = BATCH; last === BATCH; ended += last) last = await store.expireTasks(db.loops, BATCH);
@@ -46,6 +48,7 @@ export const unblockLoop = (deps: Pick<Deps, 'db' | 'notifier'>): LoopSpec => {
   return {
     name: 'tasks.unblock',
     intervalMs: 250,
+    due: TO_UNBLOCK,
     async tick() {
       const now = performance.now();
       const back = now - lookedBack >= LOOK.often;
@@ -80,5 +83,6 @@ export const forgetOnceLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
 export const holdLoop = ({ db }: Pick<Deps, 'db'>): LoopSpec => ({
   name: 'tasks.hold',
   intervalMs: 1_000,
+  due: TO_HOLD,
   tick: async () => (await countUnheld(db.loops)) + (await forgetSavers(db.loops)),
 });

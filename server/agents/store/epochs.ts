@@ -7,6 +7,10 @@ export interface Epoch {
   revoked: boolean;
 }
 
+/** Whether an epoch moved in the last so many seconds. */
+export const movedLately = (seconds: number): string =>
+  `exists (select from agents where token_epoch_at > (select now from clock) - interval '${seconds} seconds')`;
+
 /** The epochs that moved in the last so many seconds: what was bought earlier has expired by itself. */
 export const listEpochs = (hot: Sql, seconds: number): Promise<(Epoch & { token_epoch_at: Date })[]> =>
   hot<(Epoch & { token_epoch_at: Date })[]>`

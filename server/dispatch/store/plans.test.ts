@@ -1,22 +1,26 @@
 import { newId } from '@muster/shared/ids';
 import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { movedLately } from '../../agents/store/epochs.ts';
 import { findAgentState, findCandidates } from '../../agents/store/read.ts';
+import { TO_SEAL } from '../../audit/store.ts';
 import { pruneEvents } from '../../events/store.ts';
 import { beatCoordinator } from '../../ops/store.ts';
 import type { Sql } from '../../platform/database.ts';
-import { applyOutcomes, ensureOutcomeReader } from '../../schedules/store/outcomes.ts';
+import { look } from '../../platform/look.ts';
+import { applyOutcomes, ensureOutcomeReader, TO_BRING_HOME } from '../../schedules/store/outcomes.ts';
+import { TO_FIRE } from '../../schedules/store/tick.ts';
 import { admitGated } from '../../tasks/store/concurrency.ts';
-import { failDependents, settleDependencies, unblockTasks } from '../../tasks/store/dependencies.ts';
+import { failDependents, settleDependencies, TO_UNBLOCK, unblockTasks } from '../../tasks/store/dependencies.ts';
 import { findOnce, forgetExpiredOnce } from '../../tasks/store/keys.ts';
 import { insertBatch, insertTasks } from '../../tasks/store/submit.ts';
-import { expireTasks, promoteTasks } from '../../tasks/store/transitions.ts';
+import { expireTasks, promoteTasks, TO_EXPIRE, TO_PROMOTE } from '../../tasks/store/transitions.ts';
 import { bootAgent, leaveAgent } from './boot.ts';
 import { claimTasks, findReadyClasses } from './claim.ts';
 import type { Lane } from './heads.ts';
 import { beatAgents, noteRuns } from './heartbeat.ts';
 import { findHeldRuns, listHeldRuns } from './held-runs.ts';
-import { reapLeases, timeOutRuns } from './reap.ts';
+import { reapLeases, TO_REAP, timeOutRuns } from './reap.ts';
 import { applyResults, findEndedRuns, findTaskStatus } from './results.ts';
 
 const SMALL = 1_000;
@@ -28,7 +32,7 @@ const GROWING =
   );
 /**
  * Looked through is what runs and who runs it, once a second or when an agent comes, goes, or lost an answer: an index for that would cost every claim
- * and every result. The outbox finds tasks by the index of scheduled ones, of which there are none here.
+ * and every result. Whether there is any at all takes one row. The outbox finds tasks by the index of scheduled ones, of which there are none here.
  */
 const LOOKS_THROUGH: Record<string, string[]> = {
   'reap the lost': ['leases', 'presence'],
@@ -37,6 +41,7 @@ const LOOKS_THROUGH: Record<string, string[]> = {
   'a new life': ['leases'],
   'a goodbye': ['leases'],
   'read the outbox': ['tasks'],
+  look: ['leases', 'blocked', 'gated'],
 };
 
 interface Statement {
@@ -161,6 +166,10 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
       ['state of an agent', () => findAgentState(hot, agent.agent_id)],
       ['beat of a coordinator', () => beatCoordinator(hot, newId('coord'), '')],
       ['promote the delayed', () => promoteTasks(hot, 10)],
+      [
+        'look',
+        () => look(hot, [TO_SEAL, movedLately(1), TO_PROMOTE, TO_EXPIRE, TO_UNBLOCK, TO_REAP, TO_FIRE, TO_BRING_HOME]),
+      ],
     ];
     const others: [string, () => Promise<unknown>][] = [
       ['reap the lost', () => reapLeases(admin, 10)],

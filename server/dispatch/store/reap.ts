@@ -41,6 +41,9 @@ const LOSE = reaping(
   },
 );
 
+/** Whether there is any run to take back or to end. */
+export const TO_REAP = 'exists (select from leases)';
+
 const LATE = `coalesce(started_at, assigned_at) + make_interval(secs => timeout_seconds) < (select now from clock)`;
 const TIME_OUT = reaping(
   `late as materialized (select fence, agent_id from leases where ${STEADY} and ${LATE} order by fence limit $1),

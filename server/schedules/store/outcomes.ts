@@ -1,10 +1,13 @@
-import { ensureReader, readEvents } from '../../events/store.ts';
+import { ensureReader, readEvents, toRead } from '../../events/store.ts';
 import type { Fragment, Sql } from '../../platform/database.ts';
 
 const READER = 'schedules.outcomes';
 
 /** Starts reading how tasks end. */
 export const ensureOutcomeReader = (sql: Sql): Promise<void> => ensureReader(sql, READER);
+
+/** Whether anything has happened since. */
+export const TO_BRING_HOME = toRead(READER);
 
 /** Executions whose task has not been known to end. */
 const OPEN = 'task_id is not null and task_status is null';

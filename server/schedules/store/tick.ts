@@ -69,6 +69,9 @@ const COLUMNS = [
 /** How many open tasks one statement looks at, and cancels. */
 const OPEN = 100;
 
+/** Whether the time of any schedule has come. */
+export const TO_FIRE = `exists (select from schedules where status = 'ACTIVE' and fire_at <= (select now from clock))`;
+
 /** Schedules whose time has come, longest overdue first. */
 export const listDue = (sql: Sql, limit: number): Promise<Planned[]> =>
   plannedOf(sql, sql`status = 'ACTIVE' and fire_at <= (select now from clock) order by fire_at limit ${limit}`);

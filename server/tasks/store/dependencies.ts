@@ -67,6 +67,9 @@ export async function settleDependencies(sql: Sql, among: Among): Promise<{ sett
   return row;
 }
 
+/** Whether any task waits for others, or for room at its concurrency key. */
+export const TO_UNBLOCK = 'exists (select from blocked) or exists (select from gated)';
+
 /** Lets tasks go whose dependencies have all ended as they should, or however they ended. Answers the class there is now work of for each, null where it is due later. */
 export async function unblockTasks(sql: Sql, limit: number): Promise<(number | null)[]> {
   const rows = await transition<{ class_id: number | null }>(sql, {

@@ -39,7 +39,7 @@ const SPECIAL = {
   run_at: 'timestamptz',
   expires_at: 'timestamptz',
 } as const;
-type Column = keyof typeof PLAIN | keyof typeof SPECIAL;
+export type Column = keyof typeof PLAIN | keyof typeof SPECIAL;
 
 /** What a plain task has in the columns it does not name; the table's defaults are the same. */
 const DEFAULTS = {

@@ -97,6 +97,10 @@ export async function deleteLimit(
 /** For so long after it was said, what claims that had not heard of a limit began is added to what it counts, in seconds. */
 const SETTLES = 30;
 
+/** Whether a limit was set a moment ago, or an agent has kept slots free for too long. */
+export const TO_HOLD = `exists (select from limits where max_running is not null and updated_at > (select now from clock) - interval '${SETTLES} seconds')
+  or exists (select from slot_savers where since < (select now from clock) - interval '1 hour')`;
+
 /** Counts runs towards limits that were set while they were being begun. Answers how many. */
 export async function countUnheld(sql: Sql): Promise<number> {
   const counted = await sql`

@@ -1,5 +1,5 @@
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
-import { columnsOf, INSERT_ONE, insertText, isPlain } from './insert.ts';
+import { type Column, columnsOf, INSERT_ONE, insertText, isPlain } from './insert.ts';
 
 /** A task to be inserted. `agent_id`: the parked poll that may have it in the same statement. JSON is text, never parsed again. */
 export interface NewTask {
@@ -90,9 +90,7 @@ async function insert(
   const alone = plain && !batched && tasks.length === 1;
   const rows = await hot.unsafe<{ now: Date; ord: number | null; fence: string | null }[]>(
     alone ? INSERT_ONE : TEXTS[Number(plain)]![Number(batched)]!,
-    alone
-      ? names.map((name) => cellOf(tasks[0]!, name))
-      : [...names.map((name) => arrayLiteral(tasks.map((task) => cellOf(task, name)))), ...more],
+    alone ? names.map((name) => cellOf(tasks[0]!, name)) : [...names.map((name) => columnOf(tasks, name)), ...more],
     { prepare: true },
   );
   const fences = new Map(rows.filter((row) => row.fence !== null).map((row) => [row.ord! - 1, Number(row.fence)]));
@@ -100,7 +98,11 @@ async function insert(
   return { now: rows[0]!.now, fences, refused: new Set(refused) };
 }
 
-const cellOf = (task: NewTask, name: ReturnType<typeof columnsOf>[number]) => {
+const cellOf = (task: NewTask, name: Column) => {
   const value = task[name];
   return Array.isArray(value) ? arrayLiteral(value as string[]) : (value as string | number | boolean | null);
 };
+
+/** A shorter array is filled up with nulls: one of nobody's values is empty. */
+const columnOf = (tasks: readonly NewTask[], name: Column): string =>
+  tasks.every((task) => task[name] === null) ? '{}' : arrayLiteral(tasks.map((task) => cellOf(task, name)));

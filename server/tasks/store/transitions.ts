@@ -105,6 +105,9 @@ export async function retryTask(
   return row;
 }
 
+/** Whether the time of any task is over. */
+export const TO_EXPIRE = 'exists (select from expiring where expires_at <= (select now from clock))';
+
 /**
  * Ends tasks nobody has started by their `expires_at`, and tasks that wait when their whole time is over (`started` rows).
  * Those that were started, or have ended, are merely forgotten here; one that is handed out but not begun, or runs until its
@@ -154,6 +157,9 @@ export async function expireTasks(sql: Sql, limit: number): Promise<number> {
   });
   return rows[0]?.expired ?? 0;
 }
+
+/** Whether anything in `delayed` has become due. */
+export const TO_PROMOTE = 'exists (select from delayed where run_at <= (select now from clock))';
 
 /** Moves what has become due from `delayed` to `ready`. Answers the classes there is now work of. */
 export async function promoteTasks(hot: Sql, limit: number): Promise<number[]> {
