@@ -72,7 +72,6 @@ async function harass(
 ): Promise<number> {
   let kills = 0;
   do {
-    await pause(200);
     for (const proxy of proxies) {
       proxy.dropReplies(3);
       proxy.duplicate(3);
@@ -80,6 +79,7 @@ async function harass(
     await pause(200);
     await coordinators[kills % coordinators.length]!.restart('SIGKILL');
     kills += 1;
+    await pause(600);
   } while (!over());
   await Promise.all(proxies.map((proxy) => proxy.restore()));
   return kills;
