@@ -1,4 +1,5 @@
 import { arrayLiteral, numbersOf, type Sql } from '../../platform/database.ts';
+import { retried } from '../../platform/retried.ts';
 import { COMPLETE_MANY, COMPLETE_ONE } from './completed.ts';
 import { END_RUNS, releaseSlots } from './end-runs.ts';
 
@@ -73,10 +74,9 @@ export async function applyResults(hot: Sql, results: readonly NewResult[]): Pro
   if (completed.length === results.length) return completed;
   const done = new Set(completed.map(({ position }) => position));
   const left = [...results.keys()].filter((position) => !done.has(position));
-  const others = await applyAny(
-    hot,
-    left.map((position) => results[position]!),
-  );
+  const rest = left.map((position) => results[position]!);
+  // By itself: sent again with the others it would find those applied before.
+  const others = await retried(() => applyAny(hot, rest));
   return [...completed, ...others.map((it) => ({ ...it, position: left[it.position]! }))];
 }
 
