@@ -35,17 +35,19 @@ describe('a watched socket', () => {
   };
 
   test('that is owed an answer for too long ends, and takes those of its pool with it that were as quiet, no others', async () => {
-    const open = opener(300);
+    const silenceMs = 2 * LOOK_MS;
+    const open = opener(silenceMs);
     const [silent, quiet, talks] = [await open(), await open(), await open()];
-    const stranger = await opener(300)();
+    const stranger = await opener(silenceMs)();
     await eventually(() => far.length === 4);
     const ends = [endOf(silent), endOf(quiet)];
     silent.write('a question');
-    // Heard of since the question: it is alive.
+    // Heard of since the question, by more than a look: it is alive.
+    await elapsed(LOOK_MS + 200);
     far[2]!.write('news');
     talks.resume();
     await eventually(() => talks.bytesRead > 0);
-    for (const took of await Promise.all(ends)) expect(took).toBeLessThan(300 + 2 * LOOK_MS);
+    for (const took of await Promise.all(ends)) expect(took).toBeLessThan(silenceMs + 2 * LOOK_MS);
     expect([talks.destroyed, stranger.destroyed]).toEqual([false, false]);
   });
 

@@ -77,7 +77,8 @@ function watchSocket(
   return {
     isQuietSince(at) {
       look();
-      return askedAt === undefined && heardAt < at;
+      // When it was heard is known to a check: what came just before may count as come after.
+      return askedAt === undefined && heardAt < at + CHECK_MS;
     },
     destroy: () => void socket.destroy(),
   };
