@@ -6,7 +6,7 @@ import fc, { type Arbitrary } from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { arbitraryOf, mangled, word } from './fixtures/arbitraries.ts';
 import { checkAnswer, checkProblem } from './fixtures/checked-client.ts';
-import { makeWorld, type World } from './fixtures/fuzz-world.ts';
+import { liftLimits, makeWorld, type World } from './fixtures/fuzz-world.ts';
 import { inParallel, type Network, networkAt } from './fixtures/network.ts';
 import { RawAgent } from './fixtures/raw-agent.ts';
 
@@ -143,6 +143,7 @@ describe(`${RUNS} inputs for every endpoint, and no accident (FUZZ_SEED=${SEED})
   });
 
   test('the coordinator does its work as before', async () => {
+    await liftLimits(network);
     const enrollment_token = await network.enrol();
     const options = { url: coordinator.url, now: () => coordinator.clock.now() };
     const agent = await RawAgent.register(options, { enrollment_token, capabilities: ['afterwards'] });

@@ -21,8 +21,13 @@ export async function workAll(
   { agents, slots, over, act }: { agents: number; slots: number; over: () => boolean; act: (run: Run) => Work },
 ): Promise<void> {
   const admin = createClient({ url: cluster.url, credential: cluster.adminKey });
-  const { enrollment_token } = await admin(createEnrollmentToken, { body: { max_uses: agents } });
-  const register = () => RawAgent.register({ url: cluster.url }, { enrollment_token, capabilities: ['work'], slots });
+  const { enrollment_token } = await persist(() => admin(createEnrollmentToken, { body: { max_uses: agents } }));
+  const register = async () => {
+    const agent = new RawAgent({ url: cluster.url });
+    // With the same key, so that one whose answer was lost is the same agent.
+    await persist(() => agent.register({ enrollment_token, capabilities: ['work'], slots }));
+    return agent;
+  };
   const all = await Promise.all(Array.from({ length: agents }, register));
   await Promise.all(all.map((agent, n) => live(cluster, history, agent, { name: `agent-${n}`, slots, over, act })));
 }
