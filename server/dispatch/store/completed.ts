@@ -1,6 +1,6 @@
 import { runEvent } from '../../events/record.ts';
 import { foldOne, foldTrust } from '../../trust/fold.ts';
-import { releaseSlots } from './end-runs.ts';
+import { LIVES, releaseSlots } from './end-runs.ts';
 
 /**
  * The short forms of `applyResults`, for runs that were completed, of tasks nobody waits for and that hold no key: nearly all are.
@@ -36,14 +36,7 @@ select class_id, '{1}' as ords from gone`;
 
 /** Many. `$1` and `$2` the lives; `$3` which of these, `$4` fence, `$5` data of each. Answers which were applied, by class. */
 export const COMPLETE_MANY = `
-with clock as materialized (select muster_now() as now),
-locked as materialized (
-  select agent_id, boot_id from agents where agent_id = any($1::text::text[]) order by agent_id for no key update
-),
-lives as materialized (
-  select * from unnest($1::text::text[], $2::text::text[]) with ordinality as l(agent_id, boot_id, life)
-  where ((agent_id, boot_id) in (select agent_id, boot_id from locked)) is true
-),
+with ${LIVES},
 own as materialized (
   select x.fence, l.agent_id, x.ord, x.result_data
   from unnest($3::text::int[], $4::text::bigint[], $5::text::text[]) with ordinality as x(life, fence, result_data, ord)

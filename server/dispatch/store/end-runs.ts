@@ -19,6 +19,17 @@ const POISONED = `
     where r.task_id = e.task_id and r.status = 'LOST' and r.fault = 'agent' and r.fence > t.reset_fence and r.agent_id <> e.agent_id
   ) >= ${DEADLY - 1} else false end`;
 
+/** The lives that report, `$1` agents and `$2` boots: their agents locked first, by id, and those left out that are over. */
+export const LIVES = `
+clock as materialized (select muster_now() as now),
+locked as materialized (
+  select agent_id, boot_id from agents where agent_id = any($1::text::text[]) order by agent_id for no key update
+),
+lives as materialized (
+  select * from unnest($1::text::text[], $2::text::text[]) with ordinality as l(agent_id, boot_id, life)
+  where ((agent_id, boot_id) in (select agent_id, boot_id from locked)) is true
+)`;
+
 /**
  * The tail of every statement that ends runs: results, reaped leases, timeouts, a leaving agent, a new boot. It decides what
  * becomes of each task, writes the run (its evidence), folds the evidence into trust, queues the task again or not, and

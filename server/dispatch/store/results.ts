@@ -1,7 +1,7 @@
 import { arrayLiteral, numbersOf, type Sql } from '../../platform/database.ts';
 import { retried } from '../../platform/retried.ts';
 import { COMPLETE_MANY, COMPLETE_ONE } from './completed.ts';
-import { END_RUNS, releaseSlots } from './end-runs.ts';
+import { END_RUNS, LIVES, releaseSlots } from './end-runs.ts';
 
 /** A run's end as its agent tells it. `result_data` and `error` are JSON text. */
 export interface NewResult {
@@ -33,14 +33,7 @@ export interface AppliedResult {
  * are answered by one row: both cost more than the rest of a result does.
  */
 const APPLY = `
-with clock as materialized (select muster_now() as now),
-locked as materialized (
-  select agent_id, boot_id from agents where agent_id = any($1::text::text[]) order by agent_id for no key update
-),
-lives as materialized (
-  select * from unnest($1::text::text[], $2::text::text[]) with ordinality as l(agent_id, boot_id, life)
-  where ((agent_id, boot_id) in (select agent_id, boot_id from locked)) is true
-),
+with ${LIVES},
 own as materialized (
   select x.fence, l.agent_id, x.ord, x.status, x.fault, x.retryable, x.result_data, x.error
   from unnest($3::text::int[], $4::text::bigint[], $5::text::text[], $6::text::text[], $7::text::boolean[], $8::text::text[], $9::text::text[])
