@@ -16,6 +16,7 @@ import { outcomeLoop } from './schedules/outcomes.ts';
 import { retainExecutionsLoop } from './schedules/retain.ts';
 import { tickLoop } from './schedules/tick.ts';
 import { expireLoop, forgetOnceLoop, holdLoop, promoteLoop, unblockLoop } from './tasks/loops.ts';
+import { standingLoop } from './trust/loops.ts';
 
 /** What loops look after besides rows. */
 export interface LoopParts {
@@ -46,6 +47,7 @@ export const loopsOf = (deps: Deps, { dispatch, apiKeys, revocations, heads, url
       forgetOnceLoop(deps),
       holdLoop(deps),
       reapLoop(deps),
+      standingLoop(deps),
       tickLoop(deps, dispatch.classes),
       outcomeLoop(deps),
       retainLoop(deps),

@@ -5,6 +5,7 @@ import {
   OUTCOMES,
   RUN,
   SCHEDULE,
+  STANDING,
   states,
   statesAllowing,
   TASK,
@@ -12,7 +13,7 @@ import {
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-const MACHINES: Record<string, Machine> = { TASK, RUN, AGENT_MODE, SCHEDULE };
+const MACHINES: Record<string, Machine> = { TASK, RUN, AGENT_MODE, STANDING, SCHEDULE };
 const ended = (machine: Machine) => states(machine).filter((state) => Object.keys(machine[state]!).length === 0);
 
 describe('the machines', () => {
@@ -55,6 +56,7 @@ describe('the CHECK constraints', () => {
 
   test.each([
     ['agents_mode', states(AGENT_MODE)],
+    ['integrity_standing', states(STANDING)],
     ['schedules_status', states(SCHEDULE)],
     ['runs_status', ended(RUN)],
     ['tasks_closed_status', ['CANCELLED', 'EXPIRED', 'TIMED_OUT', 'FAILED', 'SKIPPED']],

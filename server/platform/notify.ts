@@ -1,3 +1,4 @@
+import type { Standing } from '@muster/shared/lifecycle';
 import type { Database } from './database.ts';
 import { listen } from './database.ts';
 import { withDeadline } from './deadline.ts';
@@ -5,13 +6,14 @@ import type { Log } from './log.ts';
 
 const CHANNEL = 'muster';
 
-/** What parked polls must hear of: classes there is work of, a capability that was paused or resumed, a limit that was set or ended, a run to be stopped, an agent or an API key that is not what it was, tokens that are over. */
+/** What parked polls must hear of: classes there is work of, a capability that was paused or resumed, a limit that was set or ended, a run to be stopped, an agent or an API key that is not what it was, where an agent stands now (`*`: in all it can do), tokens that are over. */
 export interface News {
   ready: number[];
   paused: string;
   limited: string;
   cancelled: { agent_id: string; fence: number };
   changed: string;
+  standing: { agent_id: string; capability: string; standing: Standing };
   key: string;
   epoch: { agent_id: string; token_epoch: number; revoked: boolean };
 }
@@ -32,7 +34,16 @@ type Handlers = { [K in keyof News]: ((what: News[K]) => void)[] };
 const CLASSES_AT_ONCE = 400;
 
 export function createNotifier(db: Database, coordinatorId: string, log: Log): Notifier {
-  const handlers: Handlers = { ready: [], paused: [], limited: [], cancelled: [], changed: [], key: [], epoch: [] };
+  const handlers: Handlers = {
+    ready: [],
+    paused: [],
+    limited: [],
+    cancelled: [],
+    changed: [],
+    standing: [],
+    key: [],
+    epoch: [],
+  };
   const ready = new Set<number>();
   const messages: { kind: keyof News; what: unknown }[] = [];
   let peers = true;

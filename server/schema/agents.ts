@@ -1,5 +1,16 @@
 import { sql } from 'drizzle-orm';
-import { bigint, check, index, integer, jsonb, pgTable, primaryKey, text, uniqueIndex } from 'drizzle-orm/pg-core';
+import {
+  bigint,
+  boolean,
+  check,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  text,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core';
 import { idText, moment } from './columns.ts';
 
 /** Who may register: each token's limits and uses. The token itself is a signed JWT and is not kept. */
@@ -38,6 +49,8 @@ export const agents = pgTable(
     slots: integer().notNull(),
     slots_used: integer().notNull().default(0),
     mode: text().notNull().default('OPEN'),
+    /** An admin vouches for it: what it says is taken for right. */
+    anchor: boolean().notNull().default(false),
     /** Access tokens of an earlier epoch are over. When it last moved says how long that still matters. */
     token_epoch: integer().notNull().default(0),
     token_epoch_at: moment(),

@@ -8,7 +8,7 @@ import type { Ctx } from '../platform/ctx.ts';
 import { adjustment } from './model.ts';
 import { getTrust } from './read.ts';
 import { UNCHECKED } from './score.ts';
-import * as store from './store.ts';
+import * as store from './store/dependability.ts';
 
 /** Moves an agent's score in what it can do, or has done. */
 export async function adjustTrust(

@@ -2,7 +2,7 @@ import type { Sql } from '../platform/database.ts';
 import { withPiece } from './model.ts';
 import { DEFAULTS } from './parameters.ts';
 import { type Evidence, trustScore } from './score.ts';
-import * as store from './store.ts';
+import * as store from './store/dependability.ts';
 
 /** After so many pieces of evidence what came before weighs less than a double can tell (0.97^1300 < 1e-17). */
 const MEMORY = 1_300;

@@ -8,7 +8,7 @@ import { refold } from './effects.ts';
 import { adjustment, outcome, withPiece } from './model.ts';
 import { getLeaderboard, getTrust, getTrustHistory } from './read.ts';
 import { confidence, type Evidence, trustScore, UNCHECKED } from './score.ts';
-import { adjustTrust, type Piece } from './store.ts';
+import { adjustTrust, type Piece } from './store/dependability.ts';
 
 const NOTHING: Evidence = { dependable: 0, undependable: 0 };
 /** What an agent may say, and what it does to trust. */

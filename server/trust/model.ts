@@ -136,3 +136,22 @@ export const released = (trust: Trust, p: Parameters = DEFAULTS): Trust => ({
   standing: 'PROBATION',
   quarantined_until: null,
 });
+
+/** What admins say of a standing, and that a quarantine is over: events of STANDING that are no verdicts. */
+export type Word = 'promote' | 'refute' | 'quarantine' | 'ban' | 'release' | 'return';
+
+/** A standing moved by a word at a moment, where it may be. What others found is left as it is, but for what coming back forgives. */
+export function told(trust: Trust, word: Word, at: number, p: Parameters = DEFAULTS): Trust {
+  switch (word) {
+    case 'promote':
+      return { ...trust, standing: 'TRUSTED', streak: Math.max(trust.streak, p.promote_streak) };
+    case 'refute':
+      return { ...trust, standing: 'PROBATION', streak: 0 };
+    case 'quarantine':
+      return quarantined(trust, at, p);
+    case 'ban':
+      return { ...trust, standing: 'BANNED', quarantined_until: null };
+    default:
+      return released(trust, p);
+  }
+}

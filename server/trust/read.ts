@@ -6,7 +6,7 @@ import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
 import { type Effects, effectsOf } from './effects.ts';
 import { confidence, dependability, integrityShown, levelOf, trustScore, UNCHECKED } from './score.ts';
-import * as store from './store.ts';
+import * as store from './store/dependability.ts';
 
 const STANDING = 'NEWCOMER' as const;
 

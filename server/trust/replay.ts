@@ -5,7 +5,7 @@ import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { refold } from './effects.ts';
 import { type Evidence, trustScore } from './score.ts';
-import * as store from './store.ts';
+import * as store from './store/dependability.ts';
 
 /** Sums in another order differ in the last digits; more than this is an error. */
 const ROUNDING = 1e-12;

@@ -22,6 +22,7 @@ export async function deleteRun(sql: Sql, fence: number, by?: Actor): Promise<bo
       returning r.fence, ${runIdOf(fence)} as subject_id, t.owner, null::jsonb as after,
         jsonb_build_object('task_id', r.task_id, 'agent_id', r.agent_id, 'attempt', r.attempt, 'status', r.status) as before`,
     event: sql.unsafe(runEvent('run.deleted', 'changed')),
+    also: { unjudged: sql`delete from verdicts where fence in (select fence from changed)` },
     audit: recordAudit(sql, by, 'run.delete'),
   });
   return rows.length > 0;
@@ -79,6 +80,8 @@ export async function forgetTasks(sql: Sql, stretch: Stretch, by?: Actor): Promi
         delete from batches b where b.batch_id = any(array(select batch_id from gone))
           and not exists (select from tasks t where t.batch_id = b.batch_id and t.task_id not in (select task_id from gone))`,
       gone_runs: sql`delete from runs where task_id = any(array(select task_id from ripe)) returning fence, task_id`,
+      // What others found of them: a verdict says nothing without its run.
+      unjudged: sql`delete from verdicts where fence = any(array(select fence from gone_runs))`,
       unlimited: sql`
         delete from expiring where ctid = any(array(
           select found.ctid from ripe cross join lateral (values (ripe.expires_at), (ripe.run_at + make_interval(secs => ripe.task_timeout_seconds))) over(at)

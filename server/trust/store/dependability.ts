@@ -1,10 +1,10 @@
 import type { RunStatus } from '@muster/shared/lifecycle';
-import { type Actor, recordAudit } from '../audit/record.ts';
-import { recordEvent } from '../events/record.ts';
-import type { Fragment, Sql } from '../platform/database.ts';
-import { transition } from '../platform/transition.ts';
-import { DEFAULTS } from './parameters.ts';
-import type { Evidence } from './score.ts';
+import { type Actor, recordAudit } from '../../audit/record.ts';
+import { recordEvent } from '../../events/record.ts';
+import type { Fragment, Sql } from '../../platform/database.ts';
+import { transition } from '../../platform/transition.ts';
+import { DEFAULTS } from '../parameters.ts';
+import type { Evidence } from '../score.ts';
 
 const DECAY = DEFAULTS.dependability_decay;
 
