@@ -292,6 +292,30 @@ describe('runs', () => {
     expect(told).toEqual([{ percent: 1 }, { percent: 2, message: 'two', checkpoint: { at: 2 } }]);
   });
 
+  test('what a handler says that a run took goes with its result, failed or not; what is no usage fails the run', async () => {
+    const coordinator = await aCoordinator();
+    const took = { cpu_ms: 12, max_rss_bytes: 4096 };
+    await anAgent(coordinator, {
+      handlers: {
+        good: ({ usage }) => usage(took),
+        bad: ({ usage }) => {
+          usage(took);
+          throw new Error('no');
+        },
+        odd: ({ usage }) => usage({ cpu_ms: -1 }),
+        silent: () => null,
+      },
+    }).start();
+    const endOf = (taskType: string) => coordinator.result(coordinator.hand(taskType));
+    expect(await endOf('good')).toMatchObject({ outcome: 'COMPLETED', usage: took });
+    expect(await endOf('bad')).toMatchObject({ outcome: 'FAILED', usage: took });
+    expect(await endOf('odd')).toMatchObject({
+      outcome: 'FAILED',
+      error: { message: expect.stringContaining('cpu_ms') },
+    });
+    expect(await endOf('silent')).not.toHaveProperty('usage');
+  });
+
   test('progress may be answered with a cancel', async () => {
     const coordinator = await aCoordinator();
     const { handler, reason } = untilAborted();

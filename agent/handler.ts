@@ -1,4 +1,5 @@
 import type { AssignedRun } from '@muster/shared/contract/dispatch';
+import type { Usage } from '@muster/shared/contract/fields';
 
 /** Why a run is stopped before its handler is done. */
 export type AbortReason = 'cancelled' | 'timeout' | 'lease-lost' | 'stopped';
@@ -61,6 +62,8 @@ export interface RunContext<Input = unknown> {
   progress(progress: Progress): void;
   /** Keeps a value for the next attempt, should this one not end well. */
   checkpoint(value: unknown): void;
+  /** Says what the run took, for its record; the latest word wins. Only what was measured of this run and no other. */
+  usage(usage: Usage): void;
 }
 
 /**

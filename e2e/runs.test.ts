@@ -1,5 +1,6 @@
 import { linesOf } from '@muster/shared/client';
 import { listAuditLogs } from '@muster/shared/contract/audit';
+import { reportResult } from '@muster/shared/contract/dispatch';
 import { cleanupRuns, deleteRun, exportRuns, getRun, listRuns, type RunRecord } from '@muster/shared/contract/runs';
 import { createSchedule, listExecutions } from '@muster/shared/contract/schedules';
 import { cancelTask, getTask, retryTask } from '@muster/shared/contract/tasks';
@@ -52,6 +53,35 @@ describe('run records', () => {
     expect(await list({ to: (await look(second.run_id)).finished_at! })).toEqual([first.run_id]);
     const exported = await network.admin(exportRuns, { query: { task_id } });
     expect(exported).toEqual([await look(second.run_id), await look(first.run_id)]);
+  });
+
+  test('what a run took is shown wherever it is, where its agent said so, and cannot be odd', async () => {
+    const network = await startNetwork();
+    const agent = await network.rawAgent();
+    const task_id = await network.submit({ ...work, max_retries: 1, retry_policy: 'fixed' });
+    const usage = { cpu_ms: 1_234, max_rss_bytes: 5_678_901_234 };
+    const first = await agent.take();
+    const params = { run_id: first.run_id };
+    const failed = { fence: first.fence, outcome: 'FAILED' as const, error: { message: 'no' } };
+    for (const odd of [{ cpu_ms: -1 }, { cpu_ms: 0.5 }, { max_rss_bytes: 2 ** 60 }, { gpu_ms: 1 }, 7, null])
+      await expect(
+        agent.call(reportResult, { params, body: { ...failed, usage: odd as never } }),
+        JSON.stringify(odd),
+      ).rejects.toMatchObject({ code: 'validation-failed', errors: [{ pointer: expect.stringMatching(/^#\/usage/) }] });
+    await agent.call(reportResult, { params, body: { ...failed, usage } });
+    await network.clock.advance('10s');
+    const second = await agent.take();
+    const live = await network.admin(getRun, { params: { run_id: second.run_id } });
+    await agent.poll({
+      slots: 0,
+      results: [{ run_id: second.run_id, fence: second.fence, outcome: 'COMPLETED', usage: { cpu_ms: 0 } }],
+    });
+    expect([live.usage, (await network.admin(getRun, { params })).usage]).toEqual([null, usage]);
+    const newest = [{ cpu_ms: 0 }, usage];
+    const usages = (runs: readonly { usage: unknown }[]) => runs.map((run) => run.usage);
+    expect(usages((await network.admin(listRuns, {})).data)).toEqual(newest);
+    expect(usages(await network.admin(exportRuns, {}))).toEqual(newest);
+    expect(usages((await network.admin(getTask, { params: { task_id } })).runs)).toEqual(newest.toReversed());
   });
 
   test('ids beyond any run are not found, however large', async () => {

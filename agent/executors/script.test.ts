@@ -1,13 +1,16 @@
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import type { Usage } from '@muster/shared/contract/fields';
+import { afterEach, describe, expect, test } from 'vitest';
 import { RunAborted, type RunContext } from '../handler.ts';
 import { aFolder } from '../testing/harness.ts';
 import { scriptExecutor } from './script.ts';
 
 const script = scriptExecutor({});
+let taken: Usage[] = [];
+const usage = (said: Usage) => void taken.push(said);
 const context = (input_data: unknown, signal = new AbortController().signal): RunContext =>
-  ({ input_data, signal, log() {}, progress() {}, checkpoint() {} }) as unknown as RunContext;
+  ({ input_data, signal, log() {}, progress() {}, checkpoint() {}, usage }) as unknown as RunContext;
 // biome-ignore lint/suspicious/noExplicitAny: a result is whatever the executor reports.
 const run = async (input: unknown, signal?: AbortSignal): Promise<any> => script(context(input, signal));
 // biome-ignore lint/suspicious/noExplicitAny: an error carries what a TaskError does.
@@ -18,6 +21,10 @@ const failure = (input: unknown, signal?: AbortSignal): Promise<any> =>
   );
 const isAlive = (pid: number): boolean =>
   existsSync(`/proc/${pid}`) && !/State:\s+Z/.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+
+afterEach(() => {
+  taken = [];
+});
 
 describe('script', () => {
   test('runs commands in order, in one fresh folder that is gone afterwards', async () => {
@@ -71,6 +78,53 @@ describe('script', () => {
     expect(result.stdout.length).toBeGreaterThan(300_000);
     expect(result.stderr).not.toContain('\u0000');
     expect(Buffer.byteLength(JSON.stringify(result))).toBeLessThan(900 * 1024);
+  });
+
+  const busy = 'i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done';
+
+  test('says what processor time the commands took that it waited for, with their children', async () => {
+    const { stdout } = await run({
+      commands: [`${busy}; times`, `sh -c '${busy}'; times`, 'kill -9 $$ || true; exit 1'],
+    }).catch(({ result_data }) => result_data);
+    const theirs = [...stdout.matchAll(/(\d+)m([\d.]+)s/g)].reduce(
+      (sum, [, m, s]) => sum + Number(m) * 60_000 + Number(s) * 1_000,
+      0,
+    );
+    expect(theirs).toBeGreaterThan(50);
+    expect(taken).toHaveLength(1);
+    expect(taken[0]!.cpu_ms).toBeGreaterThanOrEqual(Math.floor(theirs));
+    expect(taken[0]!.cpu_ms).toBeLessThan(theirs + 500);
+  });
+
+  test.runIf(process.platform === 'linux')('says how much its largest process held', async () => {
+    const hold = `${process.execPath} -e "globalThis.held = Buffer.alloc(150_000_000, 1); setTimeout(() => {}, 1500)"`;
+    await run({ commands: ['true', hold] });
+    expect(taken[0]!.max_rss_bytes).toBeGreaterThan(150_000_000);
+    expect(taken[0]!.max_rss_bytes).toBeLessThan(500_000_000);
+  });
+
+  test('a command that a signal ends is told of by its number, and nothing is added to what it said', async () => {
+    const error = await failure({ script: 'echo mine >&2; kill -9 $$' });
+    expect(error.result_data).toMatchObject({ exit_code: 137, stderr: 'mine\n' });
+  });
+
+  test('one that heeds SIGTERM has its time to end, and what it took is told; of one that is killed nothing is', async () => {
+    for (const [heeds, trap] of [
+      [true, "trap 'echo ending; exit 3' TERM"],
+      [false, "trap '' TERM"],
+    ] as const) {
+      const started = join(aFolder(), 'started');
+      const abort = new AbortController();
+      const running = failure(
+        { script: `${trap}; ${busy}; touch ${started}; while :; do sleep 0.1; done` },
+        abort.signal,
+      );
+      await expect.poll(() => existsSync(started), { timeout: 10_000 }).toBe(true);
+      abort.abort(new RunAborted('cancelled'));
+      const { result_data } = await running;
+      expect(result_data).toMatchObject(heeds ? { exit_code: 3, stdout: 'ending\n' } : { exit_code: 137, stdout: '' });
+      expect(taken.at(-1)!.cpu_ms !== undefined).toBe(heeds);
+    }
   });
 
   test('does not wait for what a command leaves in the background, and does not leave it there', async () => {

@@ -1,12 +1,14 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Usage } from '@muster/shared/contract/fields';
 import { z } from 'zod';
 import { type Handler, type RunContext, TaskError } from '../handler.ts';
 import { RESULT_LIMIT_BYTES } from '../work/outcome.ts';
 import { invalidInput, parseInput } from './input.ts';
 import { fit, Output } from './output.ts';
 import { runInGroup } from './process-group.ts';
+import { together } from './usage.ts';
 
 /** Nothing to be told yet; the object says that scripts are allowed. */
 export type ScriptOptions = Record<never, never>;
@@ -62,14 +64,19 @@ export const scriptExecutor =
     }
   };
 
-async function runSteps(input: z.output<typeof scriptInput>, cwd: string, { signal }: RunContext): Promise<unknown> {
+async function runSteps(
+  input: z.output<typeof scriptInput>,
+  cwd: string,
+  { signal, usage }: RunContext,
+): Promise<unknown> {
   const commands = 'script' in input ? [input.script] : input.commands;
   const env = { ...inherited(), ...input.env };
   const [stdout, stderr] = [new Output(), new Output()];
   const steps: Step[] = [];
+  const taken: Usage[] = [];
   for (const [index, command] of commands.entries()) {
     const startedAt = performance.now();
-    const { exit_code } = await runInGroup({
+    const { exit_code, ...step } = await runInGroup({
       argv: [input.shell, '-c', command],
       cwd,
       env,
@@ -81,8 +88,10 @@ async function runSteps(input: z.output<typeof scriptInput>, cwd: string, { sign
       throw invalidInput(`${input.shell} could not be started in ${cwd}: ${error.message}`);
     });
     steps.push({ command: command.slice(0, 200), exit_code, duration_ms: Math.round(performance.now() - startedAt) });
+    taken.push(step);
     if (exit_code !== 0 || signal.aborted) break;
   }
+  usage(together(taken));
   return judge(resultOf(steps, stdout, stderr), signal);
 }
 

@@ -1,4 +1,5 @@
 import type { AssignedRun } from '@muster/shared/contract/dispatch';
+import type { Usage } from '@muster/shared/contract/fields';
 import { type AbortReason, RunAborted } from '../handler.ts';
 
 /** A run from its hand-out until its handler has settled. It holds a slot all that time, whatever was reported of it. */
@@ -8,6 +9,8 @@ export class LiveRun {
   #discarded = false;
   /** Its outcome is on its way, or thrown away: what the coordinator says of the run from now on changes nothing. */
   reported = false;
+  /** What it took, where its handler said so. */
+  usage: Usage | undefined;
 
   constructor(assigned: AssignedRun) {
     this.assigned = assigned;

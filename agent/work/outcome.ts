@@ -33,7 +33,8 @@ export function failed(run: LiveRun, error: unknown): Weighed {
 
 function weigh(run: LiveRun, outcome: Outcome, value: unknown, error: Result['error']): Weighed {
   const { run_id, fence } = run.assigned;
-  const base = { run_id, fence, outcome, ...(error ? { error } : {}) };
+  const { usage } = run;
+  const base = { run_id, fence, outcome, ...(error ? { error } : {}), ...(usage ? { usage } : {}) };
   try {
     const text = JSON.stringify(value);
     const bytes = text === undefined ? 0 : Buffer.byteLength(text);

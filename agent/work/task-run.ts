@@ -1,4 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { usage } from '@muster/shared/contract/fields';
+import { z } from 'zod';
 import type { EventSink } from '../events.ts';
 import { type Handler, TaskError } from '../handler.ts';
 import type { Coordinator } from '../protocol/coordinator.ts';
@@ -59,6 +61,11 @@ async function outcomeOf(run: LiveRun, teller: ProgressTeller, deps: TaskRunDeps
       log: (message) => deps.emit('log', { ...run.about, message }),
       progress: (progress) => teller.say(progress),
       checkpoint: (checkpoint) => teller.say({ checkpoint }),
+      usage: (taken) => {
+        const { data, error } = usage.safeParse(taken);
+        if (error) throw new TypeError(`no usage of a run: ${z.prettifyError(error)}`);
+        run.usage = data;
+      },
     });
     // A handler may return after its signal: the promise of CANCELLED or TIMED_OUT was made before.
     return run.abortReason ? failed(run, new TaskError('', { result_data: value })) : completed(run, value);

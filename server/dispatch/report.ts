@@ -101,7 +101,7 @@ export async function reportResult(
 export const staleLease = (runId: string, fence: number): ProblemError =>
   new ProblemError('stale-lease', `run ${runId} with fence ${fence} is not leased to this agent any more`);
 
-function toRow({ agent_id, boot_id }: Life, { run_id, fence, outcome, result_data, error }: Result): NewResult {
+function toRow({ agent_id, boot_id }: Life, { run_id, fence, outcome, result_data, error, usage }: Result): NewResult {
   return {
     agent_id,
     boot_id,
@@ -113,6 +113,7 @@ function toRow({ agent_id, boot_id }: Life, { run_id, fence, outcome, result_dat
     retryable: error?.retryable ?? true,
     result_data: result_data === undefined ? null : JSON.stringify(result_data),
     error: error ? JSON.stringify(error) : null,
+    usage: usage ? JSON.stringify(usage) : null,
   };
 }
 

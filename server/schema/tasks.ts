@@ -273,6 +273,8 @@ export const runs = pgTable(
     result_data: json(),
     error: jsonb(),
     progress: jsonb(),
+    /** What it took, where its agent said so. */
+    usage: jsonb(),
     /** Which piece of evidence this was for (agent, capability); none where it moved nothing. */
     fold_seq: bigint({ mode: 'number' }),
   },

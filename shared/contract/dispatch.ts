@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { OUTCOMES, states, TASK } from '../lifecycle.ts';
 import { endpoint } from './endpoint.ts';
-import { fence, id, json, runError, slots, text, timestamp } from './fields.ts';
+import { fence, id, json, runError, slots, text, timestamp, usage } from './fields.ts';
 
 const agentParams = z.object({ agent_id: id('agent') });
 const runParams = z.object({ run_id: id('run') });
@@ -12,7 +12,12 @@ export const progress = z.strictObject({
   message: text(1_000).optional(),
   checkpoint: json.optional(),
 });
-const outcome = { outcome: z.enum(OUTCOMES), result_data: json.optional(), error: runError.optional() };
+const outcome = {
+  outcome: z.enum(OUTCOMES),
+  result_data: json.optional(),
+  error: runError.optional(),
+  usage: usage.optional(),
+};
 /** A result as a poll carries it. */
 export const result = z.strictObject({ run_id: id('run'), fence, ...outcome });
 export type Result = z.output<typeof result>;

@@ -91,3 +91,10 @@ export const runError = z.strictObject({
   fault: z.enum(['agent', 'task']).optional(),
   retryable: z.boolean().optional(),
 });
+
+/** What a run took, as its agent measured it: what it cannot tell it leaves out. */
+export const usage = z.strictObject({
+  cpu_ms: z.int().min(0).optional().describe('Processor time, user and system'),
+  max_rss_bytes: z.int().min(0).optional().describe('The most memory its largest process held'),
+});
+export type Usage = z.output<typeof usage>;

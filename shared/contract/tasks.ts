@@ -17,6 +17,7 @@ import {
   taskType,
   text,
   timestamp,
+  usage,
 } from './fields.ts';
 
 /** What of a task its submitter decides; a schedule decides the same of the tasks it makes. */
@@ -81,6 +82,7 @@ export const run = z.object({
   fault: z.string().nullable(),
   error: json.nullable(),
   progress: json.nullable(),
+  usage: usage.nullable(),
   cancel_requested_at: nullableTimestamp,
   assigned_at: timestamp,
   started_at: nullableTimestamp,

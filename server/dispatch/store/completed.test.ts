@@ -59,6 +59,16 @@ describe.each([18, 15] as const)('completed runs on Postgres %i', (major) => {
       expect(await openOf()).toEqual([{ open: 0 }]);
     });
 
+    test('what it took is kept with it', async () => {
+      const { agent, fences } = await begin({}, ...plain);
+      const [first, ...rest] = completed(agent, fences, error);
+      expect(await applyResults(it.db.hot, [{ ...first!, usage: '{"cpu_ms":5}' }, ...rest])).toHaveLength(1 + others);
+      expect(await it.sql`select usage from runs order by fence`).toEqual([
+        { usage: { cpu_ms: 5 } },
+        ...plain.map(() => ({ usage: null })),
+      ]);
+    });
+
     test('one of a task with a key lets go of it', async () => {
       await setLimits(it.sql, 'admin', new Map([['c', 1]]));
       const { agent, fences } = await begin({ unique_key: 'u' }, { concurrency_key: 'c' }, ...plain);

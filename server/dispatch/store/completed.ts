@@ -13,9 +13,9 @@ const PLAIN = `l.cancel_requested_at is null
 
 const RUN = 'fence, task_id, replica, agent_id, capability, attempt';
 const TIMES = 'assigned_at, started_at';
-const INTO_RUNS = `insert into runs (${RUN}, ${TIMES}, progress, status, final, finished_at, result_data, fold_seq)`;
+const INTO_RUNS = `insert into runs (${RUN}, ${TIMES}, progress, status, final, finished_at, result_data, usage, fold_seq)`;
 
-/** One result. `$1` agent, `$2` boot, `$3` fence, `$4` its data. Answers its class, or no row. */
+/** One result. `$1` agent, `$2` boot, `$3` fence, `$4` its data, `$5` its usage. Answers its class, or no row. */
 export const COMPLETE_ONE = `
 with clock as materialized (select muster_now() as now),
 locked as materialized (select agent_id from agents where agent_id = $1 and boot_id = $2 for no key update),
@@ -26,7 +26,7 @@ gone as (
 folded as (${foldOne('gone')}),
 recorded as (
   ${INTO_RUNS}
-  select ${RUN}, ${TIMES}, progress, 'COMPLETED', true, now, $4::text::json, fold_seq from gone, folded
+  select ${RUN}, ${TIMES}, progress, 'COMPLETED', true, now, $4::text::json, $5::text::jsonb, fold_seq from gone, folded
 ),
 released as (update agents set slots_used = slots_used - (select slot_cost from gone) where agents.agent_id = (select agent_id from gone)),
 finished as (
@@ -34,12 +34,13 @@ finished as (
 )
 select class_id, '{1}' as ords from gone`;
 
-/** Many. `$1` and `$2` the lives; `$3` which of these, `$4` fence, `$5` data of each. Answers which were applied, by class. */
+/** Many. `$1` and `$2` the lives; `$3` which of these, `$4` fence, `$5` data, `$6` usage of each. Answers which were applied, by class. */
 export const COMPLETE_MANY = `
 with ${LIVES},
 own as materialized (
-  select x.fence, l.agent_id, x.ord, x.result_data
-  from unnest($3::text::int[], $4::text::bigint[], $5::text::text[]) with ordinality as x(life, fence, result_data, ord)
+  select x.fence, l.agent_id, x.ord, x.result_data, x.usage
+  from unnest($3::text::int[], $4::text::bigint[], $5::text::text[], $6::text::text[])
+    with ordinality as x(life, fence, result_data, usage, ord)
   join lives l on l.life = x.life
 ),
 gone as (
@@ -48,13 +49,13 @@ gone as (
 ),
 ended as materialized (
   select g.fence, g.agent_id, g.capability, x.ord, g.class_id, g.slot_cost, 'COMPLETED' as run_status, null::text as fault, g.task_id, g.replica,
-    g.attempt, g.assigned_at, g.started_at, g.progress, x.result_data
+    g.attempt, g.assigned_at, g.started_at, g.progress, x.result_data, x.usage
   from gone g join own x on x.fence = g.fence and x.agent_id = g.agent_id
 ),
 ${foldTrust('ended')},
 recorded as (
   ${INTO_RUNS}
-  select e.fence, task_id, replica, agent_id, capability, attempt, ${TIMES}, progress, 'COMPLETED', true, (select now from clock), result_data::json, s.fold_seq
+  select e.fence, task_id, replica, agent_id, capability, attempt, ${TIMES}, progress, 'COMPLETED', true, (select now from clock), result_data::json, usage::jsonb, s.fold_seq
   from ended e join folded_runs s on s.fence = e.fence
 ),
 ${releaseSlots('ended')},

@@ -36,7 +36,7 @@ lives as materialized (
  * records the event. The slots are given back beside it (`releaseSlots`), or where the agents' rows change anyway. Whoever begins such a statement has locked the agents' rows, in id order.
  *
  * What many parts look at stands first in `judged`: a row is taken apart up to the last column that is wanted, in each of them.
- * It reads the CTE `ended`: the deleted leases, with the status, fault, retryable, result_data, error and ord of each.
+ * It reads the CTE `ended`: the deleted leases, with the status, fault, retryable, result_data, error, usage and ord of each.
  * `next`: `final` the task ends with this run, `ready` and `delayed` it is tried again, `none` it had been cancelled.
  */
 export const END_RUNS = `
@@ -53,7 +53,7 @@ judged as materialized (
     end as next,
     case when e.cancel_requested_at is not null then 'CANCELLED' when e.status = 'CANCELLED' then 'RETURNED' else e.status end as run_status,
     t.has_dependents, t.unique_key, t.concurrency_key, e.fence, e.ord, e.agent_id, e.capability, e.class_id, e.slot_cost, e.task_id, e.fault, e.status, t.owner,
-    e.replica, e.attempt, e.failures, e.assigned_at, e.started_at, e.progress, e.result_data, e.error, p.poisoned, t.rank, t.retry_policy, t.retry_base_ms,
+    e.replica, e.attempt, e.failures, e.assigned_at, e.started_at, e.progress, e.result_data, e.error, e.usage, p.poisoned, t.rank, t.retry_policy, t.retry_base_ms,
     t.retry_cap_ms, t.retry_jitter
   from ended e cross join lateral (
     select rank, run_at, max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, unique_key,
@@ -63,11 +63,11 @@ judged as materialized (
 ${foldTrust('judged')},
 recorded as (
   insert into runs (fence, task_id, replica, agent_id, capability, attempt, status, final, fault, assigned_at, started_at, finished_at,
-    result_data, error, progress, fold_seq)
+    result_data, error, progress, usage, fold_seq)
   select j.fence, j.task_id, j.replica, j.agent_id, j.capability, j.attempt, j.run_status, j.next = 'final', j.fault, j.assigned_at, j.started_at,
     (select now from clock), j.result_data,
     case when j.poisoned then j.error || jsonb_build_object('code', 'poison', 'message', '${DEADLY} agents were lost over it; the last: ' || (j.error ->> 'message')) else j.error end,
-    j.progress, s.fold_seq
+    j.progress, j.usage, s.fold_seq
   from judged j left join folded_runs s on s.fence = j.fence
 ),
 requeued as (
@@ -98,5 +98,5 @@ released as (
 /** What an `ended` CTE is made of where the coordinator ends runs by itself: `gone` are the deleted leases. */
 export const endedBy = ({ status, fault, error }: { status: string; fault: string; error: string }): string => `
 ended as (
-  select g.*, '${status}' as status, ${fault} as fault, true as retryable, null::json as result_data, ${error} as error, g.fence as ord from gone g
+  select g.*, '${status}' as status, ${fault} as fault, true as retryable, null::json as result_data, ${error} as error, null::jsonb as usage, g.fence as ord from gone g
 )`;

@@ -3,7 +3,7 @@ import { retried } from '../../platform/retried.ts';
 import { COMPLETE_MANY, COMPLETE_ONE } from './completed.ts';
 import { END_RUNS, LIVES, releaseSlots } from './end-runs.ts';
 
-/** A run's end as its agent tells it. `result_data` and `error` are JSON text. */
+/** A run's end as its agent tells it. `result_data`, `error` and `usage` are JSON text. */
 export interface NewResult {
   agent_id: string;
   /** The life that says so: what the agent holds is its current one's. */
@@ -14,6 +14,8 @@ export interface NewResult {
   retryable: boolean;
   result_data: string | null;
   error: string | null;
+  /** Nothing where its agent did not say. */
+  usage?: string | null;
 }
 
 /** A result that was applied: `position` says which of those given. */
@@ -35,9 +37,9 @@ export interface AppliedResult {
 const APPLY = `
 with ${LIVES},
 own as materialized (
-  select x.fence, l.agent_id, x.ord, x.status, x.fault, x.retryable, x.result_data, x.error
-  from unnest($3::text::int[], $4::text::bigint[], $5::text::text[], $6::text::text[], $7::text::boolean[], $8::text::text[], $9::text::text[])
-    with ordinality as x(life, fence, status, fault, retryable, result_data, error, ord)
+  select x.fence, l.agent_id, x.ord, x.status, x.fault, x.retryable, x.result_data, x.error, x.usage
+  from unnest($3::text::int[], $4::text::bigint[], $5::text::text[], $6::text::text[], $7::text::boolean[], $8::text::text[], $9::text::text[], $10::text::text[])
+    with ordinality as x(life, fence, status, fault, retryable, result_data, error, usage, ord)
   join lives l on l.life = x.life
 ),
 gone as (
@@ -47,7 +49,7 @@ gone as (
 ),
 ended as (
   select g.fence, g.task_id, g.replica, g.agent_id, g.class_id, g.capability, g.attempt, g.failures, g.assigned_at, g.started_at, g.progress, g.slot_cost,
-    g.cancel_requested_at, x.status, x.fault, x.retryable, x.result_data::json as result_data, x.error::jsonb as error, x.ord
+    g.cancel_requested_at, x.status, x.fault, x.retryable, x.result_data::json as result_data, x.error::jsonb as error, x.usage::jsonb as usage, x.ord
   from gone g join own x on x.fence = g.fence and x.agent_id = g.agent_id
 ),
 ${END_RUNS},
@@ -74,19 +76,19 @@ export async function applyResults(hot: Sql, results: readonly NewResult[]): Pro
 }
 
 async function applyCompleted(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
-  const [{ agent_id, boot_id, fence, result_data }] = results as [NewResult];
+  const [{ agent_id, boot_id, fence, result_data, usage }] = results as [NewResult];
   const rows =
     results.length === 1
-      ? await hot.unsafe<CompletedRow[]>(COMPLETE_ONE, [agent_id, boot_id, String(fence), result_data], {
+      ? await hot.unsafe<CompletedRow[]>(COMPLETE_ONE, [agent_id, boot_id, String(fence), result_data, usage ?? null], {
           prepare: true,
         })
-      : await hot.unsafe<CompletedRow[]>(COMPLETE_MANY, columnsOf(results, ['fence', 'result_data']), {
+      : await hot.unsafe<CompletedRow[]>(COMPLETE_MANY, columnsOf(results, ['fence', 'result_data', 'usage']), {
           prepare: true,
         });
   return appliedOf(rows.map((row) => ({ ...row, next: 'final', run_status: 'COMPLETED', awaited: false })));
 }
 
-const COLUMNS = ['fence', 'status', 'fault', 'retryable', 'result_data', 'error'] as const;
+const COLUMNS = ['fence', 'status', 'fault', 'retryable', 'result_data', 'error', 'usage'] as const;
 
 const applyAny = async (hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> =>
   appliedOf(await hot.unsafe<AppliedRow[]>(APPLY, columnsOf(results, COLUMNS), { prepare: true }));
@@ -105,7 +107,12 @@ function columnsOf(results: readonly NewResult[], names: readonly (keyof NewResu
     arrayLiteral([...lives.values()].map((it) => it.agent_id)),
     arrayLiteral([...lives.values()].map((it) => it.boot_id)),
     life,
-    ...names.map((name) => arrayLiteral(results.map((result) => result[name]))),
+    // A shorter array is filled up with nulls: one of nobody's values is empty.
+    ...names.map((name) =>
+      results.every((result) => (result[name] ?? null) === null)
+        ? '{}'
+        : arrayLiteral(results.map((result) => result[name])),
+    ),
   ];
 }
 

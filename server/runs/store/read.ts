@@ -34,9 +34,9 @@ export interface RunFilter {
 
 const SHARED =
   'x.fence, x.task_id, t.task_type, x.capability, t.owner, x.agent_id, x.attempt, x.assigned_at, x.started_at';
-const FINISHED = `${SHARED}, x.finished_at, x.status, x.fault, x.error, null::timestamptz as cancel_requested_at`;
+const FINISHED = `${SHARED}, x.finished_at, x.status, x.fault, x.error, x.usage, null::timestamptz as cancel_requested_at`;
 const LIVE = `${SHARED}, null::timestamptz as finished_at, case when x.started_at is null then 'ASSIGNED' else 'RUNNING' end as status,
-  null::text as fault, null::jsonb as error, x.cancel_requested_at`;
+  null::text as fault, null::jsonb as error, null::jsonb as usage, x.cancel_requested_at`;
 
 const RECORD = [
   'fence',
@@ -52,6 +52,7 @@ const RECORD = [
   'status',
   'fault',
   'error',
+  'usage',
   'cancel_requested_at',
   'progress',
   'result_data',

@@ -1,4 +1,4 @@
-import type { Json } from '@muster/shared/contract/fields';
+import type { Json, Usage } from '@muster/shared/contract/fields';
 import type { TaskStatus } from '@muster/shared/lifecycle';
 import type { Sql } from '../../platform/database.ts';
 
@@ -50,6 +50,7 @@ export interface RunRow {
   fault: string | null;
   error: Json;
   progress: Json;
+  usage: Usage | null;
   cancel_requested_at: Date | null;
   assigned_at: Date;
   started_at: Date | null;
@@ -131,10 +132,10 @@ export async function findTaskData(sql: Sql, taskId: string, fence: string | nul
 /** Every run of a task, the live one last. */
 export async function listTaskRuns(sql: Sql, taskId: string): Promise<RunRow[]> {
   return sql<RunRow[]>`
-    select fence, agent_id, attempt, status, fault, error, progress, null::timestamptz as cancel_requested_at, assigned_at, started_at, finished_at
+    select fence, agent_id, attempt, status, fault, error, progress, usage, null::timestamptz as cancel_requested_at, assigned_at, started_at, finished_at
     from runs where task_id = ${taskId}
     union all
-    select fence, agent_id, attempt, case when started_at is null then 'ASSIGNED' else 'RUNNING' end, null, null, progress, cancel_requested_at,
+    select fence, agent_id, attempt, case when started_at is null then 'ASSIGNED' else 'RUNNING' end, null, null, progress, null, cancel_requested_at,
       assigned_at, started_at, null
     from leases where task_id = ${taskId}
     order by fence`;
