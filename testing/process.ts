@@ -7,7 +7,7 @@ export interface ProcessSpec extends Command {
   name: string;
   /** Which line of output says that it is ready. */
   ready: (line: Line) => boolean;
-  /** How long it may take until then; 20 s unless said. */
+  /** How long it may take until then; a minute unless said, as it is to come back on a busy machine too. */
   readyMs?: number;
 }
 
@@ -48,7 +48,7 @@ export class TestProcess {
       if (this.#output.length > TAIL_LINES) this.#output.shift();
     });
     try {
-      this.#readyLine = await this.waitForLine(this.#spec.ready, { timeoutMs: this.#spec.readyMs ?? 20_000 });
+      this.#readyLine = await this.waitForLine(this.#spec.ready, { timeoutMs: this.#spec.readyMs ?? 60_000 });
     } catch (error) {
       await this.stop({ graceMs: 0 });
       throw error;
