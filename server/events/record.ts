@@ -1,9 +1,9 @@
 import type { Fragment, Sql } from '../platform/database.ts';
 
 /** The outbox row of a transition: `changed` gives the `subject_id`s and, as jsonb, a `detail` each. No change, no event. */
-export const recordEvent = (sql: Sql, kind: string): Fragment => sql`
+export const recordEvent = (sql: Sql, kind: string, changed = 'changed'): Fragment => sql`
   insert into events (tx, at, kind, subject_ids, detail)
-  select pg_current_xact_id(), (select now from clock), ${kind}, array_agg(subject_id), jsonb_agg(detail) from changed having count(*) > 0`;
+  select pg_current_xact_id(), (select now from clock), ${kind}, array_agg(subject_id), jsonb_agg(detail) from ${sql(changed)} having count(*) > 0`;
 
 /** The same for a transition that does several things: `changed` gives the `kind` of each, too. */
 export const recordEvents = (sql: Sql): Fragment => sql`

@@ -2,6 +2,7 @@ import type { Overlap } from '@muster/shared/contract/schedule-rule';
 import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import type { ScheduleStatus } from '@muster/shared/lifecycle';
+import { gapFrom } from './gap.ts';
 import { jitterMs } from './jitter.ts';
 import { judge } from './misfire.ts';
 import { takeTurns } from './overlap.ts';
@@ -9,11 +10,7 @@ import type { NewExecution, Plan } from './store/fire.ts';
 import type { Planned } from './store/tick.ts';
 import { filledText, LONGEST_INPUT } from './template.ts';
 
-/** A plan, and the tasks that are to be cancelled before it is carried out. */
-export interface Planning {
-  plan: Omit<Plan, 'class_id'>;
-  cancel: string[];
-}
+export type Planning = Omit<Plan, 'class_id'>;
 
 /** How many characters of filled input the runs may have that are asked for together: they are one statement. */
 const MOST_FILLED = 64 * LONGEST_INPUT;
@@ -31,7 +28,7 @@ export function planDue(it: Planned & { next_run_at: Date }, limit: number): Pla
     next_run_at,
     jitter_ms: next_run_at ? jitterMs(it.schedule_id, next_run_at, it.jitter_seconds) : 0,
   };
-  return { plan: { ...seenOf(it), becomes, executions: [...gaps, ...made] }, cancel };
+  return { ...seenOf(it), becomes, executions: [...gaps, ...made], cancel };
 }
 
 /** What a schedule does when somebody asks for runs of it: at `times`, and without moving on. Those that overlap as they may not are left out. */
@@ -48,9 +45,19 @@ export function planAsked(
       `the runs of schedule ${it.schedule_id} would have more than ${MOST_FILLED} characters of input together: ask for fewer at a time`,
     );
   const stays = { status: it.status as ScheduleStatus, next_run_at: it.next_run_at, jitter_ms: it.jitter_ms };
-  const becomes =
-    ends && it.status === 'ACTIVE' ? { status: 'ENDED' as const, next_run_at: null, jitter_ms: 0 } : stays;
-  return { plan: { ...seenOf(it), becomes, executions: made.filter((one) => one.task_id !== null) }, cancel };
+  const ended = ends && it.status === 'ACTIVE';
+  const becomes = ended ? { status: 'ENDED' as const, next_run_at: null, jitter_ms: 0 } : stays;
+  // What was due by then, and no tick has come to, has lost its turn.
+  const gap = ended && gapFrom(it, it.next_run_at!, it.now);
+  const passed = gap && {
+    ...NOTHING,
+    ...gap,
+    execution_id: newId('exec'),
+    status: 'SKIPPED' as const,
+    reason: 'ended',
+  };
+  const runs = made.filter((one) => one.task_id !== null);
+  return { ...seenOf(it), becomes, executions: passed ? [...runs, passed] : runs, cancel };
 }
 
 const NOTHING = { jitter_ms: 0, execution_number: null, task_id: null, needs: null, input_data: null };

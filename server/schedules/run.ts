@@ -43,10 +43,10 @@ export async function runSchedule(
     if (!it) throw notFound('schedule', scheduleId);
     if (it.status === 'DELETED') throw new ProblemError('conflict', `schedule ${scheduleId} is DELETED`);
     const planning = planAsked(it, status, times(it), overlap ?? it.overlap);
-    const { executions } = planning.plan;
-    if (executions.length === 0) return [];
+    const made = planning.executions.filter(({ task_id }) => task_id !== null).map(({ execution_id }) => execution_id);
+    if (made.length === 0) return [];
     const fired = await carryOutPlans(parts, classes, [it], [planning], { actor: by, action, once });
-    if (fired.length > 0) return executions.map((one) => one.execution_id);
+    if (fired.length > 0) return made;
     await pause(Math.random() * Math.min(PAUSE_MS * tries, MOST_MS));
   }
   throw new ProblemError('overloaded', `schedule ${scheduleId} changes too fast; try again`);

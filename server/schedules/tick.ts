@@ -3,10 +3,10 @@ import type { LoopSpec } from '../platform/loop.ts';
 import { isDataError } from '../platform/storage-errors.ts';
 import type { Classes } from '../tasks/classes.ts';
 import { settleDependencies } from '../tasks/store/dependencies.ts';
-import { cancelTask } from '../tasks/store/transitions.ts';
+import { cancelTasks, listStopped } from '../tasks/store/transitions.ts';
 import { unblock } from '../tasks/unblock.ts';
 import { type Planning, planDue } from './plan.ts';
-import { type Asked, carryOut, type Fired, type Plan } from './store/fire.ts';
+import { type Asked, carryOut, type Fired, MAKES_WAY } from './store/fire.ts';
 import { moveSchedule } from './store/schedules.ts';
 import { listDue, type Planned, TO_FIRE } from './store/tick.ts';
 
@@ -16,8 +16,6 @@ export type Parts = Pick<Deps, 'db' | 'notifier' | 'log'>;
 const BATCH = { schedules: 500, tasks: 5_000 };
 /** A tick that has more to do leaves it to the next one after so long, in milliseconds. */
 const TICK_MS = 20_000;
-/** How often a task that moves in the moment it is to be cancelled is looked for. */
-const CANCEL_TRIES = 3;
 
 /** Fires what is due. Every coordinator does; the compare-and-swap in the store lets one of them. Answers how many tasks it made. */
 export const tickLoop = (parts: Parts, classes: Classes): LoopSpec => ({
@@ -66,7 +64,7 @@ async function carryOutAll(
     return await carryOutPlans(parts, classes, of, plannings);
   } catch (error) {
     if (!isDataError(error)) throw error;
-    if (plannings.length === 1) return giveUp(parts, plannings[0]!.plan.schedule_id, error);
+    if (plannings.length === 1) return giveUp(parts, plannings[0]!.schedule_id, error);
     const fired: Fired[] = [];
     for (const planning of plannings) fired.push(...(await carryOutAll(parts, classes, of, [planning])));
     return fired;
@@ -83,7 +81,7 @@ async function giveUp({ db, log }: Parts, scheduleId: string, error: unknown): P
   return [];
 }
 
-/** Carries out plans: cancels what they want cancelled, makes executions and tasks, and lets those tasks go that wait for nothing. */
+/** Carries out plans, and lets those of the tasks go that wait for nothing. */
 export async function carryOutPlans(
   { db, notifier }: Parts,
   classes: Classes,
@@ -101,13 +99,17 @@ export async function carryOutPlans(
     slot_cost,
   } of of)
     classOf.set(schedule_id, await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost }));
-  for (const taskId of plannings.flatMap(({ cancel }) => cancel)) await cancelOther({ db, notifier }, taskId);
-  const plans: Plan[] = plannings.map(({ plan }) => ({ ...plan, class_id: classOf.get(plan.schedule_id)! }));
+  const plans = plannings.map((it) => ({ ...it, class_id: classOf.get(it.schedule_id)! }));
   const fired = plans.length > 0 ? await carryOut(db.loops, plans, by) : [];
   const made = fired.filter((it) => it.task_id !== null);
   notifier.tell(
     'ready',
     made.filter((it) => it.waits === null).map((it) => it.class_id),
+  );
+  const did = new Set(fired.map((it) => it.schedule_id));
+  await stop(
+    { db, notifier },
+    plans.flatMap((it) => (did.has(it.schedule_id) ? it.cancel : [])),
   );
   // What a task waits for may have ended meanwhile.
   const bound = made.filter((it) => it.waits === 'task').map((it) => it.task_id!);
@@ -116,10 +118,9 @@ export async function carryOutPlans(
   return fired;
 }
 
-async function cancelOther({ db, notifier }: Pick<Parts, 'db' | 'notifier'>, taskId: string): Promise<void> {
-  for (let tries = 1; tries <= CANCEL_TRIES; tries += 1) {
-    const runs = await cancelTask(db.loops, taskId, 'another of its schedule takes its place');
-    for (const run of runs ?? []) notifier.tell('cancelled', run);
-    if (runs) return;
-  }
+/** Tells agents of runs that are to stop. A task that moved in the moment it was cancelled is looked for again. */
+async function stop({ db, notifier }: Pick<Parts, 'db' | 'notifier'>, taskIds: readonly string[]): Promise<void> {
+  if (taskIds.length === 0) return;
+  await cancelTasks(db.loops, taskIds, MAKES_WAY);
+  for (const run of await listStopped(db.loops, taskIds)) notifier.tell('cancelled', run);
 }

@@ -10,7 +10,7 @@ import { unblock } from '../../tasks/unblock.ts';
 import { jitterMs } from '../jitter.ts';
 import { planAsked, planDue } from '../plan.ts';
 import { runSchedule } from '../run.ts';
-import { tickLoop } from '../tick.ts';
+import { carryOutPlans, tickLoop } from '../tick.ts';
 import { listExecutions } from './executions.ts';
 import { carryOut } from './fire.ts';
 import { applyOutcomes, ensureOutcomeReader } from './outcomes.ts';
@@ -213,12 +213,55 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     const [seen] = await listDue(it.sql, 1);
     expect(seen!.open).toHaveLength(1);
     await end();
-    const { plan } = planDue({ ...seen!, next_run_at: seen!.next_run_at! }, 1);
+    const plan = planDue({ ...seen!, next_run_at: seen!.next_run_at! }, 1);
     const [fired] = await carryOut(it.sql, [{ ...plan, class_id: await it.classOf('echo') }]);
     expect(fired).toMatchObject({ waits: 'task' });
     await settleDependencies(it.sql, { taskIds: [fired!.task_id!] });
     await unblock(parts());
     expect(await it.status(fired!.task_id!)).toBe('PENDING');
+  });
+
+  test('a plan that comes too late cancels nothing; one that is carried out cancels what runs, too, and its agent is told', async () => {
+    const id = await schedule({ overlap: 'CANCEL_OTHER' });
+    await tick();
+    const agent = await it.agent();
+    const claims = await it.claim(it.db.hot, [{ ...agent, want: 1 }], [await it.classOf('echo')]);
+    const [run] = claims.get(agent.agent_id)!.runs;
+    await again(id);
+    const seen = (await findPlanned(it.sql, id))!;
+    const plan = planDue({ ...seen, next_run_at: seen.next_run_at! }, 1);
+    expect(plan.cancel).toEqual([run!.task_id]);
+    await it.sql`update schedules set version = version + 1 where schedule_id = ${id}`;
+    const told: unknown[] = [];
+    const hearing = { ...parts(), notifier: { tell: (...word: unknown[]) => void told.push(word) } };
+    expect(await carryOutPlans(hearing as never, createClasses(it.sql), [seen], [plan])).toEqual([]);
+    expect(await it.status(run!.task_id)).toBe('ASSIGNED');
+    await tickLoop(hearing as never, createClasses(it.sql)).tick();
+    expect(await shown(id)).toEqual([
+      ['FIRED', 'CANCELLED'],
+      ['FIRED', 'PENDING'],
+    ]);
+    expect((await it.eventsOf(run!.task_id)).filter((kind) => kind === 'task.cancelled')).toHaveLength(1);
+    expect(told).toContainEqual(['cancelled', { agent_id: agent.agent_id, fence: run!.fence }]);
+  });
+
+  test('a run by hand that is the last ends it; what was due by then and no tick has come to is told as skipped', async () => {
+    const id = await schedule({ interval_seconds: 1, max_runs: 1, ago: 3 });
+    const made = await runSchedule(parts(), createClasses(it.sql), id, {
+      status: 'TRIGGERED',
+      times: ({ now }) => [now],
+      overlap: 'ALLOW_ALL',
+      by: undefined,
+    });
+    const [triggered, gap] = await it.sql`select * from executions order by execution_number nulls last`;
+    expect(made).toEqual([triggered!.execution_id]);
+    expect([triggered, gap]).toMatchObject([
+      { status: 'TRIGGERED', execution_number: 1 },
+      { status: 'SKIPPED', reason: 'ended', task_id: null },
+    ]);
+    expect(gap!.count).toBeGreaterThanOrEqual(4);
+    const [ended] = await it.sql`select status, total_runs, skipped, next_run_at from schedules`;
+    expect(ended).toEqual({ status: 'ENDED', total_runs: 1, skipped: gap!.count, next_run_at: null });
   });
 
   test('it ends after max_runs, at ends_at, and after its one time; what is due later is not', async () => {
@@ -406,7 +449,7 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     const id = await schedule();
     const seen = (await findPlanned(it.sql, id))!;
     await tick();
-    const { plan } = planAsked(seen, 'TRIGGERED', [await ago(0)], 'ALLOW_ALL');
+    const plan = planAsked(seen, 'TRIGGERED', [await ago(0)], 'ALLOW_ALL');
     expect(await carryOut(it.sql, [{ ...plan, class_id: await it.classOf('echo') }])).toEqual([]);
     await runSchedule(parts(), createClasses(it.sql), id, {
       status: 'TRIGGERED',

@@ -7,6 +7,7 @@ import { KEPT_HOURS, type Once } from '../../platform/idempotency.ts';
 import { transition } from '../../platform/transition.ts';
 import { insertedTasks, queuedTasks, WAITING } from '../../tasks/store/placing.ts';
 import { RANK } from '../../tasks/store/times.ts';
+import { cancelling } from '../../tasks/store/transitions.ts';
 import type { Gap } from '../gap.ts';
 
 /** An execution to be made, with its task where it makes one. */
@@ -30,6 +31,8 @@ export interface Plan {
   seen: { status: string; version: number; next_run_at: Date | null; total_runs: number };
   becomes: { status: ScheduleStatus; next_run_at: Date | null; jitter_ms: number };
   executions: NewExecution[];
+  /** The tasks that make way. */
+  cancel: readonly string[];
 }
 
 /** A schedule that did as planned, once for each of its tasks; without one where it made none. */
@@ -50,7 +53,7 @@ export interface Asked {
 
 /**
  * Carries plans out, all in one statement: a schedule moves on by compare-and-swap on what was seen of it, and only where it did are its executions and their
- * tasks made. So each due time has one execution however many coordinators see it; one that has it already is passed over. The rows are joined once: a planner that
+ * tasks made, and others cancelled. So each due time has one execution however many coordinators see it; one that has it already is passed over. The rows are joined once: a planner that
  * takes few of them for one would join them by loops again and again.
  */
 export async function carryOut(sql: Sql, plans: readonly Plan[], by?: Asked): Promise<Fired[]> {
@@ -87,6 +90,10 @@ export async function carryOut(sql: Sql, plans: readonly Plan[], by?: Asked): Pr
           ${sql.unsafe(RANK.replace('run_at', 'now'))} as rank, waits_for is null and concurrency_key is null as due, waits_for is not null as bound
         from w where task_id is not null`,
       ...unsafe(sql, MADE),
+      ...(plans.some(({ cancel }) => cancel.length > 0) && {
+        others: othersOf(sql, plans),
+        ...cancelling(sql, 'others', MAKES_WAY),
+      }),
       created: sql.unsafe(taskEvent('task.created', 'y')),
     },
     event: toldOf(sql),
@@ -100,6 +107,9 @@ export async function carryOut(sql: Sql, plans: readonly Plan[], by?: Asked): Pr
 
 /** What is later than its column holds, by 24 days, is read off `fired_at`. */
 const MOST_LATE_MS = 2_147_483_647;
+
+/** Why a task is cancelled. */
+export const MAKES_WAY = 'another of its schedule takes its place';
 
 /** What is done with the tasks of `y`. */
 const MADE = {
@@ -128,6 +138,11 @@ function executionsOf(sql: Sql, plans: readonly Plan[]): Fragment {
       ${all.map((it) => it.input_data)}::text[])
     as x(n, execution_id, status, reason, scheduled_at, until, count, jitter, execution_number, task_id, waits_for, json)`;
 }
+
+/** The tasks that make way for those of the schedules that did as planned. */
+const othersOf = (sql: Sql, plans: readonly Plan[]): Fragment => sql`
+  select task_id from json_to_recordset(${JSON.stringify(plans.flatMap(({ schedule_id, cancel }) => cancel.map((task_id) => ({ schedule_id, task_id }))))}::text::json)
+  as o(schedule_id text, task_id text) where schedule_id in (select schedule_id from changed)`;
 
 /** What the executions of each plan come to. */
 const countsOf = (sql: Sql): Fragment => sql`

@@ -71,7 +71,7 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
   /** What a tick makes of a schedule as it is now. */
   const firing = async (schedule_id: string) => {
     const it_ = (await findPlanned(it.sql, schedule_id))!;
-    const { plan } = planDue({ ...it_, next_run_at: it_.next_run_at! }, 100);
+    const plan = planDue({ ...it_, next_run_at: it_.next_run_at! }, 100);
     return { ...plan, class_id: await it.classOf('echo') };
   };
   const made = async () =>

@@ -14,6 +14,40 @@ interface Cancelled {
   fence: string | null;
 }
 
+/** Takes tasks from wherever they wait, and has their runs told to stop, for the statement that cancels them: CTEs by name. `places`: where each was. */
+const leaving = (sql: Sql, ids: Fragment): Record<string, Fragment> => ({
+  told: sql`
+    update leases set cancel_requested_at = (select now from clock)
+    where fence = any(array(select fence from leases where task_id = ${ids} and cancel_requested_at is null order by fence for no key update))
+    returning task_id, agent_id, fence, replica, started_at`,
+  unqueued: unqueue(sql, ids),
+  undelayed: sql`delete from delayed where task_id = ${ids} returning task_id`,
+  unblocked: sql`delete from blocked where task_id = ${ids} returning task_id`,
+  ungated: sql`delete from gated where task_id = ${ids} returning task_id`,
+  unbound: sql`delete from dependencies where task_id = any(array(select task_id from unblocked)) returning task_id`,
+  // `held`: it has a place of its concurrency key and no run that would give it back.
+  places: sql`
+    select task_id, (array_agg(status order by n))[1] as status, bool_or(held) as held from (
+      select task_id, case when started_at is null then 'ASSIGNED' else 'RUNNING' end as status, replica as n, false as held from told
+      union all select task_id, 'PENDING', 100, true from unqueued union all select task_id, 'PENDING', 100, true from undelayed
+      union all select task_id, 'BLOCKED', 100, false from unblocked union all select task_id, 'PENDING', 100, false from ungated
+    ) place group by task_id`,
+});
+
+const cancelled = (sql: Sql, reason: string | null): Fragment => sql`
+  update tasks t set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
+  from places p where t.task_id = any(array(select task_id from places)) and t.task_id = p.task_id and t.closed_status is null
+  returning t.task_id, t.task_id as subject_id, t.owner, t.has_dependents, case when p.held then t.concurrency_key end as concurrency_key,
+    false as completed, jsonb_build_object('reason', t.closed_reason) as detail,
+    jsonb_build_object('status', p.status) as before, jsonb_build_object('status', t.closed_status, 'reason', t.closed_reason) as after`;
+
+/** What the end of tasks sets free. */
+const freeing = (sql: Sql, over: string): Record<string, Fragment> => ({
+  ...closing(sql, over),
+  unkeyed: sql.unsafe(freeKeys(over)),
+  ...releasing(sql, over),
+});
+
 /**
  * Cancels tasks: at once where they wait; where they run they are CANCELLED too, and their runs keep the slots until the agents say
  * that the processes are gone. Left out are those that were in none of these places in this instant: they have ended, or they moved
@@ -25,41 +59,29 @@ export function cancelTasks(
   reason: string | null,
   audit?: Fragment,
 ): Promise<Cancelled[]> {
-  const ids = sql`any(${taskIds as string[]}::text[])`;
   return transition<Cancelled>(sql, {
-    before: {
-      told: sql`
-        update leases set cancel_requested_at = (select now from clock)
-        where fence = any(array(select fence from leases where task_id = ${ids} and cancel_requested_at is null order by fence for no key update))
-        returning task_id, agent_id, fence, replica, started_at`,
-      unqueued: unqueue(sql, ids),
-      undelayed: sql`delete from delayed where task_id = ${ids} returning task_id`,
-      unblocked: sql`delete from blocked where task_id = ${ids} returning task_id`,
-      ungated: sql`delete from gated where task_id = ${ids} returning task_id`,
-      edges: sql`delete from dependencies where task_id = any(array(select task_id from unblocked)) returning task_id`,
-      // `held`: it has a place of its concurrency key and no run that would give it back.
-      places: sql`
-        select task_id, (array_agg(status order by n))[1] as status, bool_or(held) as held from (
-          select task_id, case when started_at is null then 'ASSIGNED' else 'RUNNING' end as status, replica as n, false as held from told
-          union all select task_id, 'PENDING', 100, true from unqueued union all select task_id, 'PENDING', 100, true from undelayed
-          union all select task_id, 'BLOCKED', 100, false from unblocked union all select task_id, 'PENDING', 100, false from ungated
-        ) place group by task_id`,
-    },
-    change: sql`
-      update tasks t set closed_status = 'CANCELLED', closed_at = (select now from clock), closed_reason = ${reason}
-      from places p where t.task_id = any(array(select task_id from places)) and t.task_id = p.task_id and t.closed_status is null
-      returning t.task_id, t.task_id as subject_id, t.owner, t.has_dependents, case when p.held then t.concurrency_key end as concurrency_key,
-        false as completed, jsonb_build_object('reason', t.closed_reason) as detail,
-        jsonb_build_object('status', p.status) as before, jsonb_build_object('status', t.closed_status, 'reason', t.closed_reason) as after`,
-    also: {
-      ...closing(sql, 'changed'),
-      unkeyed: sql.unsafe(freeKeys('changed')),
-      ...releasing(sql, 'changed'),
-    },
+    before: leaving(sql, sql`any(${taskIds as string[]}::text[])`),
+    change: cancelled(sql, reason),
+    also: freeing(sql, 'changed'),
     event: recordEvent(sql, 'task.cancelled'),
     audit,
     answer: sql`select c.task_id, told.agent_id, told.fence from changed c left join told on told.task_id = c.task_id`,
   });
+}
+
+/** The same as parts of a transition of something else. `which`: a CTE with their `task_id`. */
+export const cancelling = (sql: Sql, which: string, reason: string): Record<string, Fragment> => ({
+  ...leaving(sql, sql`any(array(select task_id from ${sql(which)}))`),
+  cancelled: cancelled(sql, reason),
+  ...freeing(sql, 'cancelled'),
+  cancelled_told: recordEvent(sql, 'task.cancelled', 'cancelled'),
+});
+
+/** The runs of tasks that are to stop and have not yet. */
+export async function listStopped(sql: Sql, taskIds: readonly string[]): Promise<StoppedRun[]> {
+  const rows = await sql<Cancelled[]>`
+    select task_id, agent_id, fence from leases where task_id = any(${taskIds as string[]}::text[]) and cancel_requested_at is not null`;
+  return stoppedRuns(rows);
 }
 
 /** Cancels one task. Answers its runs that are to be stopped; undefined where it was not cancelled. */
@@ -147,11 +169,7 @@ export async function expireTasks(sql: Sql, limit: number): Promise<number> {
       where t.closed_status is null and t.task_id = late.task_id
       returning t.task_id, t.task_id as subject_id, t.owner, t.has_dependents, false as completed, jsonb_build_object('status', t.closed_status) as detail,
         case when t.task_id in (select task_id from unqueued union select task_id from undelayed) then t.concurrency_key end as concurrency_key`,
-    also: {
-      ...closing(sql, 'changed'),
-      unkeyed: sql.unsafe(freeKeys('changed')),
-      ...releasing(sql, 'changed'),
-    },
+    also: freeing(sql, 'changed'),
     event: recordEvent(sql, 'task.expired'),
     answer: sql`select count(*)::int as expired from forgotten`,
   });
