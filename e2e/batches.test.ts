@@ -156,6 +156,11 @@ test('of one that is not, those that can be made are, and each other one has its
     refused: 1,
     done: true,
   });
+  // It goes when it is old, as one does whose tasks have gone; what has tasks that wait stays.
+  await network.clock.advance('31d');
+  const gone = network.admin(getBatch, { params: { batch_id: none.batch_id } });
+  await expect(gone).rejects.toMatchObject({ code: 'not-found' });
+  expect((await network.admin(getBatch, { params: { batch_id: answer.batch_id } })).created).toBe(2);
 });
 
 test('tasks of a batch wait for each other by their refs, wherever in it they are', async () => {

@@ -3,6 +3,7 @@ import { type Actor, recordAudit } from '../../audit/record.ts';
 import { runEvent, taskEvent } from '../../events/record.ts';
 import type { Fragment, Sql } from '../../platform/database.ts';
 import { transition } from '../../platform/transition.ts';
+import type { Round } from '../rounds.ts';
 
 /**
  * Deletes a finished run of a task that has ended; not the one it ended with. The task is locked, so that nobody retries it
@@ -99,6 +100,20 @@ export async function forgetTasks(sql: Sql, stretch: Stretch, by?: Actor): Promi
       select (select count(*) from gone)::int as tasks, (select count(*) from gone_runs)::int as runs, ${next(sql, stretch.limit)}`,
   });
   return row!;
+}
+
+/** Deletes the batches of a stretch that have no task: all were refused, or others stood for them. */
+export async function forgetEmptyBatches(sql: Sql, { olderThanDays, after, limit }: Stretch): Promise<Round> {
+  const [row] = await sql<[Round]>`
+    with cutoff as materialized (select muster_now() - make_interval(days => ${olderThanDays}) as at),
+    walked as materialized (select batch_id, created_at < (select at from cutoff) as old from batches where batch_id > ${after} order by batch_id limit ${limit}),
+    gone as (
+      delete from batches where batch_id = any(array(
+        select batch_id from walked w where old and not exists (select from tasks t where t.batch_id = w.batch_id))) returning batch_id
+    )
+    select (select count(*) from gone)::int as gone,
+      (select batch_id from (select batch_id, old from walked order by batch_id desc limit 1) last where old and (select count(*) from walked) = ${limit}) as next`;
+  return row;
 }
 
 /** Counts what may go of a stretch. */
