@@ -1,5 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { createSchedule, getSchedule, listExecutions } from '@muster/shared/contract/schedules';
+import { importSchedules } from '@muster/shared/contract/schedule-operations';
+import { getSchedule, listExecutions } from '@muster/shared/contract/schedules';
 import { listTasks } from '@muster/shared/contract/tasks';
 import { type CoordinatorProcess, eventually, type KillablePostgres } from '@muster/testing';
 import { type Random, randomOf, seedOf } from '@muster/testing/random';
@@ -98,11 +99,16 @@ test(
       catch_up_seconds: 3_600,
       misfire: { policy: 'FIRE_ALL', max: 1_000 },
     } as const;
-    const ids = await inParallel(Array.from({ length: SCHEDULES }), 10, async (_, n) => {
-      const every = n % 2 ? { cron_expression: '* * * * * *' } : { interval_seconds: 1 };
-      const body = { task_type: 'chaos', input_data: null, ...rule, ...every, ...policy };
-      return (await network.admin(createSchedule, { body })).schedule_id;
-    });
+    const schedules = Array.from({ length: SCHEDULES }, (_, n) => ({
+      name: `every second, ${n}`,
+      ...(n % 2 ? { cron_expression: '* * * * * *' } : { interval_seconds: 1 }),
+      task_type: 'chaos',
+      input_data: null,
+      ...rule,
+      ...policy,
+    }));
+    const { plan } = await network.admin(importSchedules, { body: { schedules } });
+    const ids = plan.map(({ schedule_id }) => schedule_id!);
     expect(Date.now(), 'schedules made before the first is due').toBeLessThan(begin);
     await pause(begin - Date.now());
     const chaos = await wreak(random, end, { postgres, coordinators });

@@ -8,8 +8,8 @@ import {
 } from '@muster/shared/contract/schedules';
 import { expect, test } from 'vitest';
 import { makeKey } from './fixtures/keys.ts';
-import { inParallel, startNetwork, type TestNetwork } from './fixtures/network.ts';
-import { hourly, PATH, refusal, send } from './fixtures/schedules.ts';
+import { inParallel, type TestNetwork } from './fixtures/network.ts';
+import { hourly, PATH, refusal, send, startBetweenHours } from './fixtures/schedules.ts';
 import { tableHashes } from './fixtures/tables.ts';
 
 const YAML = { 'content-type': 'application/yaml', accept: 'application/yaml' };
@@ -46,7 +46,7 @@ schedules:
 `;
 
 test('a file is planned, applied, and then there is nothing left to do', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const unnamed = await network.admin(createSchedule, { body: hourly() });
   const before = await tableHashes(network.sql);
   const plan = await load(network, FILE, '?dry_run=true');
@@ -99,7 +99,7 @@ test('a file is planned, applied, and then there is nothing left to do', async (
 });
 
 test('what is exported is imported as what it was, by another owner too', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const odd = 'yes: "no"\n# é☃ {{scheduled_at}} *x &y !z';
   const body = {
     ...hourly({
@@ -132,7 +132,7 @@ test('what is exported is imported as what it was, by another owner too', async 
 });
 
 test('of a file that is wrong in one place nothing is done, and the place is told', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   await load(network, FILE);
   const before = await tableHashes(network.sql);
   const good = '  - {name: good, task_type: work, input_data: null, interval_seconds: 60}\n';
@@ -213,7 +213,7 @@ test('of a file that is wrong in one place nothing is done, and the place is tol
 });
 
 test('a file may be JSON; what is neither is refused', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const file = await network.admin(importSchedules, { body: { schedules: [{ ...hourly(), name: 'x' }] } });
   expect(file).toMatchObject({ created: 1, plan: [{ schedule_id: expect.stringMatching(/^sched_/) }] });
   const asJson = await send(network, 'GET', `${PATH}/export`);
@@ -232,7 +232,7 @@ test('a file may be JSON; what is neither is refused', async () => {
 });
 
 test('files that are imported at once leave what one of them says', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const fileOf = (n: number) => ({
     schedules: Array.from({ length: 20 }, (_, k) => ({
       ...hourly({ interval_seconds: 3_600 + n }),
@@ -253,7 +253,7 @@ test('files that are imported at once leave what one of them says', async () => 
 });
 
 test('five hundred schedules are imported at once, and one more is too many', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const schedules = Array.from({ length: 500 }, (_, n) => ({ ...hourly(), name: `s-${n}` }));
   expect(await network.admin(importSchedules, { body: { schedules } })).toMatchObject({ created: 500 });
   const text = await dump(network);
@@ -268,7 +268,7 @@ test('five hundred schedules are imported at once, and one more is too many', as
 });
 
 test('a paused schedule that a file does not name any more tells what it was paused over', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   await load(network, FILE);
   const { sweep } = await named(network);
   const params = { schedule_id: sweep!.schedule_id };

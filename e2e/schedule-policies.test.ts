@@ -10,15 +10,15 @@ import {
 import { getTask } from '@muster/shared/contract/tasks';
 import { eventually } from '@muster/testing';
 import { expect, test } from 'vitest';
-import { startNetwork, type TestNetwork } from './fixtures/network.ts';
-import { advanceTo, hourly } from './fixtures/schedules.ts';
+import type { TestNetwork } from './fixtures/network.ts';
+import { advanceTo, hourly, startBetweenHours } from './fixtures/schedules.ts';
 
 const MINUTE = 60_000;
 type Rule = Parameters<typeof hourly>[0];
 
 /** A schedule on a network of its own, and what one does with it. `interval_seconds` is an hour unless said. */
 async function scheduled(rule: Rule = {}, network?: TestNetwork) {
-  const on = network ?? (await startNetwork());
+  const on = network ?? (await startBetweenHours());
   const { schedule_id, next_run_at } = await on.admin(createSchedule, { body: hourly(rule) });
   const params = { schedule_id };
   const executions = async () =>
@@ -144,7 +144,7 @@ test('a clock that leaps a year ahead costs one row; one that is set back fires 
 });
 
 test('a schedule that is updated again and again while it fires skips no second and fires none twice', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const rule = { interval_seconds: 1, overlap: 'ALLOW_ALL' } as const;
   const { params, executions, get } = await scheduled(rule, network);
   let updates = 0;
@@ -168,7 +168,7 @@ test('a schedule that is updated again and again while it fires skips no second 
 });
 
 test('one that is deleted while it fires has made an execution of each second until then, and makes none after', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const many = await Promise.all(
     Array.from({ length: 12 }, () => scheduled({ interval_seconds: 1, overlap: 'ALLOW_ALL' }, network)),
   );

@@ -11,8 +11,8 @@ import {
 } from '@muster/shared/contract/schedules';
 import { expect, test } from 'vitest';
 import { makeKey } from './fixtures/keys.ts';
-import { inParallel, startNetwork, type TestNetwork } from './fixtures/network.ts';
-import { advanceTo, hourly, PATH, refusal, send } from './fixtures/schedules.ts';
+import { inParallel, type TestNetwork } from './fixtures/network.ts';
+import { advanceTo, hourly, PATH, refusal, send, startBetweenHours } from './fixtures/schedules.ts';
 import { tableHashes } from './fixtures/tables.ts';
 
 const HOUR = 3_600_000;
@@ -22,7 +22,7 @@ const executionsOf = async (network: TestNetwork, schedule_id: string) =>
   (await network.admin(listExecutions, { params: { schedule_id }, query: { limit: 200 } })).data;
 
 test('a dry run of a creation tells the next ten times and changes nothing', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const before = await tableHashes(network.sql);
   const body = hourly({
     cron_expression: '30 2 * * *',
@@ -42,7 +42,7 @@ test('a dry run of a creation tells the next ten times and changes nothing', asy
 });
 
 test('a rule that is wrong is refused in a dry run, an update and a creation alike, by the field', async () => {
-  const network = await startNetwork({ env: { MUSTER_MIN_SCHEDULE_SECONDS: '60' } });
+  const network = await startBetweenHours({ env: { MUSTER_MIN_SCHEDULE_SECONDS: '60' } });
   const { schedule_id } = await make(network);
   const base = { task_type: 'work', input_data: { text: '{{scheduled_at}}' } };
   for (const [rule, code, pointer] of [
@@ -73,7 +73,7 @@ test('a rule that is wrong is refused in a dry run, an update and a creation ali
 });
 
 test('a name is one schedule’s of an owner until it is deleted', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const first = await make(network, { name: 'nightly' });
   const other = await make(network, { name: 'other' });
   const taken = { code: 'conflict', message: 'there is a schedule named "nightly" already' };
@@ -92,7 +92,7 @@ test('a name is one schedule’s of an owner until it is deleted', async () => {
 });
 
 test('a name that is taken leaves the limit of the concurrency key as it was', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const body = hourly({ name: 'a', concurrency_key: 'k', concurrency_limit: 2 });
   await network.admin(createSchedule, { body });
   const before = await tableHashes(network.sql);
@@ -102,7 +102,7 @@ test('a name that is taken leaves the limit of the concurrency key as it was', a
 });
 
 test('of many that create one name at once one does', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const tries = await Promise.allSettled(Array.from({ length: 20 }, () => make(network, { name: 'only' })));
   expect(tries.filter((it) => it.status === 'fulfilled')).toHaveLength(1);
   const codes = tries.flatMap((it) => (it.status === 'rejected' ? [it.reason.code] : []));
@@ -110,7 +110,7 @@ test('of many that create one name at once one does', async () => {
 });
 
 test('an update replaces the whole rule and nothing else, and computes the next time anew', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const made = await make(network, { description: 'old', tags: ['a'], priority: 9, max_runs: 50 });
   const params = { schedule_id: made.schedule_id };
   await advanceTo(network, made.next_run_at!);
@@ -143,7 +143,7 @@ test('an update replaces the whole rule and nothing else, and computes the next 
 });
 
 test('an update that says nothing of when leaves the next time as it is', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id, next_run_at } = await make(network, { jitter_seconds: 600 });
   await advanceTo(network, next_run_at!);
   const params = { schedule_id };
@@ -156,7 +156,7 @@ test('an update that says nothing of when leaves the next time as it is', async 
 });
 
 test('a schedule that is updated over and over while it fires loses no due time and doubles none', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network, { interval_seconds: 1, overlap: 'ALLOW_ALL' });
   const params = { schedule_id };
   const began = Date.now();
@@ -171,7 +171,7 @@ test('a schedule that is updated over and over while it fires loses no due time 
 });
 
 test('a paused schedule that gets another rule stays paused, and its gap is told by that rule', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network);
   const params = { schedule_id };
   await network.admin(pauseSchedule, { params, body: { note: 'for now' } });
@@ -186,7 +186,7 @@ test('a paused schedule that gets another rule stays paused, and its gap is told
 });
 
 test('one that has ended begins again with a rule that has a time to come; a deleted one never', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const soon = new Date((await network.clock.now()).getTime() + HOUR).toISOString();
   const at = (time: string) => ({ task_type: 'work', input_data: null, at: time });
   const { schedule_id } = await network.admin(createSchedule, { body: at(soon) });
@@ -210,7 +210,7 @@ test('one that has ended begins again with a rule that has a time to come; a del
 });
 
 test('the ETag names the version; what changes another than was seen is refused and changes nothing', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const created = await send(network, 'POST', PATH, { body: hourly() });
   expect(created.headers.get('etag')).toBe('"0"');
   const { schedule_id } = (await created.json()) as { schedule_id: string };
@@ -246,7 +246,7 @@ test('the ETag names the version; what changes another than was seen is refused 
 });
 
 test('of many who saw the same version and change it at once one does', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network);
   const path = `${PATH}/${schedule_id}`;
   const headers = { 'if-match': '"0"' };
@@ -260,7 +260,7 @@ test('of many who saw the same version and change it at once one does', async ()
 });
 
 test('a client of AINS is understood: scalars in the query, the input as the body', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const scalars = new URLSearchParams({
     client_id: 'billing',
     task_type: 'report',
@@ -307,7 +307,7 @@ test('a client of AINS is understood: scalars in the query, the input as the bod
 });
 
 test('any rule of when can be asked about', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const interval = await network.admin(validateSchedule, { body: { interval_seconds: 90, phase_seconds: 5 } });
   expect(interval).toMatchObject({ valid: true, cron_expression: null });
   const once = await network.admin(validateSchedule, { body: { at: '2050-01-01T00:00:00Z' } });
@@ -317,7 +317,7 @@ test('any rule of when can be asked about', async () => {
 });
 
 test('a list is filtered by whose, what and how', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const first = await make(network, { client_id: 'a', tags: ['x', 'y'] });
   const second = await make(network, { client_id: 'b', tags: ['y'], task_type: 'other' });
   await network.admin(pauseSchedule, { params: second });

@@ -17,8 +17,8 @@ import {
 import { getTask, listTasks } from '@muster/shared/contract/tasks';
 import { expect, test } from 'vitest';
 import { makeKey } from './fixtures/keys.ts';
-import { startNetwork, type TestNetwork } from './fixtures/network.ts';
-import { advanceTo, hourly } from './fixtures/schedules.ts';
+import type { TestNetwork } from './fixtures/network.ts';
+import { advanceTo, hourly, startBetweenHours } from './fixtures/schedules.ts';
 import { tableHashes } from './fixtures/tables.ts';
 
 const HOUR = 3_600_000;
@@ -32,7 +32,7 @@ const ago = async ({ clock }: TestNetwork, hours: number) =>
   new Date((await clock.now()).getTime() - hours * HOUR).toISOString();
 
 test('a trigger makes the task at once, whatever is under way or paused, and leaves the due times alone', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id, next_run_at } = await make(network, { input_data: { n: '{{execution_number}}' }, tags: ['t'] });
   const params = { schedule_id };
   const first = await network.admin(triggerSchedule, { params });
@@ -49,7 +49,7 @@ test('a trigger makes the task at once, whatever is under way or paused, and lea
 });
 
 test('a trigger sent again by the same key is one trigger, also when both come at once', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network);
   const params = { schedule_id };
   const answers = await Promise.all(
@@ -66,7 +66,7 @@ test('a trigger sent again by the same key is one trigger, also when both come a
 });
 
 test('triggers that come at once are all carried out', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network, { interval_seconds: 1 });
   const params = { schedule_id };
   await Promise.all(Array.from({ length: 12 }, () => network.admin(triggerSchedule, { params })));
@@ -76,7 +76,7 @@ test('triggers that come at once are all carried out', async () => {
 });
 
 test('a backfill makes a task for each due time of the range, one after the other', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network, { input_data: '{{scheduled_at}}' });
   const body = { from: await ago(network, 5), to: await ago(network, 0.01) };
   const done = await network.admin(backfillSchedule, { params: { schedule_id }, body }, once('b'));
@@ -106,7 +106,7 @@ test('a backfill makes a task for each due time of the range, one after the othe
 });
 
 test('a backfill of too many, of what is to come, or the wrong way round is refused and makes nothing', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network, { interval_seconds: 1 });
   await network.admin(pauseSchedule, { params: { schedule_id } });
   const before = await tableHashes(network.sql);
@@ -131,7 +131,7 @@ test('a backfill of too many, of what is to come, or the wrong way round is refu
 });
 
 test('a thousand due times are backfilled at once', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id } = await make(network, { interval_seconds: 60 });
   const to = Math.floor((await network.clock.now()).getTime() / 60_000) * 60_000;
   const body = { from: new Date(to - 999 * 60_000).toISOString(), to: new Date(to).toISOString() };
@@ -140,7 +140,7 @@ test('a thousand due times are backfilled at once', async () => {
 });
 
 test('executions are filtered by what happened and when, and a gap is found by any part of it', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { schedule_id, next_run_at } = await make(network);
   const params = { schedule_id };
   await advanceTo(network, next_run_at!);
@@ -160,7 +160,7 @@ test('executions are filtered by what happened and when, and a gap is found by a
 });
 
 test('a preview tells the times as clocks there show them, and what clocks that are set do to them', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const previewAt = async (time: string, rule: object) => {
     await advanceTo(network, time);
     const { schedule_id } = await make(network, { interval_seconds: undefined as never, ...rule });
@@ -190,7 +190,7 @@ test('a preview tells the times as clocks there show them, and what clocks that 
 });
 
 test('a calendar has the due times of all active schedules in order, page by page', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const a = await make(network, { name: 'a', tags: ['x'] });
   const b = await make(network, { interval_seconds: 5_400, max_runs: 2, client_id: 'c' });
   const paused = await make(network);
@@ -221,7 +221,7 @@ test('a calendar has the due times of all active schedules in order, page by pag
 });
 
 test('schedules with a tag are paused and resumed together, an owner’s own and an admin everybody’s', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const acme = await makeKey(network, { owner: 'acme', scopes: ['schedules:read', 'schedules:write'] });
   const [own, other] = [await make(network, { tags: ['t'] }), await make(network, { tags: ['u'] })];
   const theirs = await acme.call(createSchedule, { body: hourly({ tags: ['t'] }) });
@@ -249,7 +249,7 @@ test('schedules with a tag are paused and resumed together, an owner’s own and
 });
 
 test('a calendar takes no longer for one that is due every second and has one run left, nor at the end of time', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   await Promise.all(Array.from({ length: 5 }, () => make(network, { interval_seconds: 1, max_runs: 1 })));
   const since = performance.now();
   expect((await network.admin(listCalendar, {})).data).toHaveLength(5);
@@ -258,7 +258,7 @@ test('a calendar takes no longer for one that is due every second and has one ru
 });
 
 test('one that made its last run by hand while it was paused has ended when it is resumed', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const params = await make(network, { max_runs: 1 });
   await network.admin(pauseSchedule, { params });
   await network.admin(triggerSchedule, { params });
@@ -266,7 +266,7 @@ test('one that made its last run by hand while it was paused has ended when it i
 });
 
 test('a backfill whose inputs would be more than one statement can bear is refused, and changes nothing', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const input_data = ['x'.repeat(1_000_000), '{{scheduled_at}}'];
   const params = await make(network, { interval_seconds: 60, input_data });
   const before = await tableHashes(network.sql);

@@ -11,7 +11,7 @@ import {
 import { eventually } from '@muster/testing';
 import { expect, test } from 'vitest';
 import { type Network, startAgentProcess, startNetwork, supervise } from './fixtures/network.ts';
-import { advanceTo } from './fixtures/schedules.ts';
+import { advanceTo, startBetweenHours } from './fixtures/schedules.ts';
 
 const scheduler = (network: Network) => ({
   create: (body: CallOf<typeof createSchedule>['body']) => network.admin(createSchedule, { body }),
@@ -27,12 +27,12 @@ test('a schedule fires by itself in real time, and the outcome of its tasks come
   const bad = await schedules.create({ ...settings, task_type: 'word-count', input_data: { no: 'text' } });
   expect(good).toMatchObject({ status: 'ACTIVE', total_runs: 0, failed_runs: 0, last_run_at: null });
   // Nobody is there yet to do it.
-  const [first] = await eventually(async () => {
+  const first = await eventually(async () => {
     const data = await schedules.executions(good.schedule_id);
-    return data.length > 0 && data;
+    return data.length > 0 && data.at(-1);
   });
   expect(first).toMatchObject({ status: 'FIRED', task_status: 'PENDING', result_data: null });
-  expect(first!.lateness_ms).toBeLessThan(2_000);
+  expect(first!.lateness_ms).toBeLessThan(5_000);
   expect(await network.task(first!.task_id!)).toMatchObject({ status: 'PENDING', schedule_id: good.schedule_id });
 
   await startAgentProcess(supervise(), network);
@@ -55,7 +55,7 @@ test('a schedule fires by itself in real time, and the outcome of its tasks come
 });
 
 test('a daily schedule fires each day at its hour in its time zone, by the clock', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { create, get, executions } = scheduler(network);
   const { schedule_id, next_run_at } = await create({
     task_type: 'work',
@@ -92,7 +92,7 @@ test('a daily schedule fires each day at its hour in its time zone, by the clock
 });
 
 test('a schedule paused over due times tells them as one gap when it is resumed, and fires none of them', async () => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const { create, get, executions } = scheduler(network);
   const { schedule_id } = await create({ task_type: 'work', input_data: null, cron_expression: '0 12 * * *' });
   await network.admin(pauseSchedule, { params: { schedule_id }, body: { note: 'holidays' } });
@@ -118,7 +118,7 @@ test.for([
 ])(
   'a schedule of $cron_expression in time zone $timezone is refused as $code, and validation says why',
   async (bad) => {
-    const network = await startNetwork();
+    const network = await startBetweenHours();
     const { code, pointer, ...when } = bad;
     const body = { ...when, task_type: 'work', input_data: null };
     await expect(network.admin(createSchedule, { body })).rejects.toMatchObject({
@@ -151,7 +151,7 @@ test.for([
   ['forward', -4],
   ['back', -5],
 ] as const)('a daily schedule stays at its hour over the night clocks are set %s', async ([, offset]) => {
-  const network = await startNetwork();
+  const network = await startBetweenHours();
   const advanceTo = async (at: number) => network.clock.advance(at - (await network.clock.now()).getTime());
   const times = nineAround(await network.clock.now(), offset);
   await advanceTo(Date.parse(times[0]!) - HOUR);

@@ -48,6 +48,14 @@ describe('a coordinator for a test', () => {
     expect(network).toEqual({ beating: true });
   });
 
+  test('begins at the time it is given, be it past or to come', async () => {
+    for (const now of ['2019-12-31T23:59:00Z', '2040-02-29T12:00:00Z']) {
+      const { clock, url } = await start({ now });
+      expect((await clock.now()).getTime() - Date.parse(now)).toBeLessThan(30_000);
+      expect(await readiness({ url })).toBe(200);
+    }
+  });
+
   test('on the oldest Postgres the product runs on', async () => {
     const { sql, url } = await start({ postgres: 15 });
     expect((await sql`show server_version_num`)[0]!.server_version_num).toMatch(/^15/);

@@ -12,6 +12,8 @@ export interface TestCoordinatorOptions {
   databaseUrl?: string;
   /** The Postgres release to make it on. */
   postgres?: PostgresMajor;
+  /** What its clock shows at first; the time of now unless said. */
+  now?: Date | string;
   /** Settings by their names in the environment, over those of a test. */
   env?: Record<string, string | undefined>;
 }
@@ -42,6 +44,8 @@ export async function startCoordinator(options: TestCoordinatorOptions = {}): Pr
     const databaseUrl = options.databaseUrl ?? (await ownDatabase(options.postgres, undo));
     const sql = postgres(databaseUrl, { max: 2, onnotice: () => {} });
     undo.push(() => sql.end({ timeout: 1 }));
+    if (options.now !== undefined)
+      await sql`update muster_clock set ahead = ${new Date(options.now)}::timestamptz - statement_timestamp()`;
     const running = await start(parseConfig(environment(databaseUrl, scratch.path, options.env)));
     undo.push(() => running.stop());
     undo.push(tickWithClock(databaseUrl, () => running.tick()));
