@@ -24,7 +24,9 @@ let network: Network;
 const tally: Record<string, Record<string, number>> = {};
 
 beforeAll(async () => {
-  coordinator = await startCoordinator({ env: { MUSTER_BEHIND_PROXY: 'true', MUSTER_LOG_LEVEL: 'error' } });
+  coordinator = await startCoordinator({
+    env: { MUSTER_BEHIND_PROXY: 'true', MUSTER_LOG_LEVEL: 'error', MUSTER_MAX_CLASSES: '1000000' },
+  });
   network = networkAt(coordinator.url, coordinator.adminKey);
 });
 afterAll(async () => {

@@ -1,8 +1,11 @@
 import { updateAgent } from '@muster/shared/contract/agents';
+import { createBatch } from '@muster/shared/contract/batches';
 import * as protocol from '@muster/shared/contract/dispatch';
-import { listTasks, retryTask } from '@muster/shared/contract/tasks';
+import { createTask, listTasks, retryTask } from '@muster/shared/contract/tasks';
 import { expect, test } from 'vitest';
+import { makeKey } from './fixtures/keys.ts';
 import { startNetwork, type TestNetwork } from './fixtures/network.ts';
+import { tableHashes } from './fixtures/tables.ts';
 
 const work = { task_type: 'work', input_data: null };
 
@@ -12,14 +15,14 @@ const idle = async (agent: Awaited<ReturnType<TestNetwork['rawAgent']>>) => (awa
 test('the pause before a retry grows as the task says, and no further', async () => {
   const network = await startNetwork();
   const agent = await network.rawAgent();
-  const settings = { retry_base_ms: 10_000, retry_cap_ms: 25_000, retry_jitter: false, max_retries: 5 };
+  const settings = { retry_base_ms: 100_000, retry_cap_ms: 250_000, retry_jitter: false, max_retries: 5 };
   const task_id = await network.submit({ ...work, ...settings, retry_policy: 'exponential' });
   expect(await network.task(task_id)).toMatchObject(settings);
-  for (const seconds of [10, 20, 25, 25]) {
+  for (const seconds of [100, 200, 250, 250]) {
     await agent.fail(await agent.take());
-    await network.clock.advance((seconds - 1) * 1_000);
+    await network.clock.advance((seconds - 10) * 1_000);
     expect(await idle(agent), `before ${seconds} s`).toBe(true);
-    await network.clock.advance(1_000);
+    await network.clock.advance('10s');
     await agent.assert();
   }
   await agent.complete(await agent.take());
@@ -146,4 +149,18 @@ test('tasks are found by what their metadata says', async () => {
   expect(await found('n=1')).toEqual([a]);
   expect(await found('team=')).toEqual([]);
   await expect(found('team')).rejects.toMatchObject({ code: 'validation-failed' });
+});
+
+test('an owner has tasks of so many different requirements and no more; what would be one too many changes nothing', async () => {
+  const network = await startNetwork({ env: { MUSTER_MAX_CLASSES: '3' } });
+  const kinds = [work, { ...work, labels_preferred: { zone: 'a' } }, { ...work, task_type: 'other' }];
+  for (const kind of [...kinds, ...kinds]) await network.submit(kind);
+  const before = await tableHashes(network.sql);
+  const refused = { code: 'conflict', message: expect.stringContaining('of 3 different requirements already') };
+  const further = { ...work, labels_required: { zone: 'a' } };
+  await expect(network.submit(further)).rejects.toMatchObject(refused);
+  await expect(network.admin(createBatch, { body: { tasks: [work, further] } })).rejects.toMatchObject(refused);
+  expect(await tableHashes(network.sql)).toEqual(before);
+  const acme = await makeKey(network, { owner: 'acme', scopes: ['tasks:write'] });
+  expect(await acme.call(createTask, { body: further })).toMatchObject({ status: 'PENDING' });
 });

@@ -86,7 +86,7 @@ async function open(
   const deps: Deps = { coordinatorId, config, db, log, clock, notifier };
   const admin = loadAdminKey(config);
   const keys = await openSigningKeys(db.admin, config, clock);
-  const classes = createClasses(db.admin);
+  const classes = createClasses(db.admin, config.maxClasses);
   const limits = createLimits(db.admin);
   await Promise.all([classes.refresh(), limits.refresh(), ensureOutcomeReader(db.admin)]);
   let url = '';

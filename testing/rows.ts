@@ -2,6 +2,7 @@ import { type Claimant, claimTasks, type Standing } from '@muster/server/dispatc
 import type { Lane } from '@muster/server/dispatch/store/heads';
 import { beatCoordinator } from '@muster/server/ops/store';
 import { type Database, openDatabase, type Sql } from '@muster/server/platform/database';
+import { MOST_CLASSES } from '@muster/server/tasks/classes';
 import { ensureClass } from '@muster/server/tasks/store/classes';
 import { insertTasks, type NewTask } from '@muster/server/tasks/store/submit';
 import { newId } from '@muster/shared/ids';
@@ -93,7 +94,8 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
           sql,
           { owner, capability, labels_required: {}, labels_preferred: {}, slot_cost },
           slot_cost === 1 ? '' : String(slot_cost),
-        ).then((it) => it.class_id);
+          MOST_CLASSES,
+        ).then((it) => it!.class_id);
       classes.set(key, known);
       return known;
     },

@@ -31,6 +31,7 @@ describe('settings', () => {
       requireDpop: false,
       retentionDays: 30,
       minScheduleSeconds: 1,
+      maxClasses: 10_000,
       logLevel: 'info',
     };
     expect(parseConfig({})).toEqual(it);
@@ -50,6 +51,7 @@ describe('settings', () => {
     ['MUSTER_RETENTION_DAYS', '-1', /"-1".*for how many days/],
     ['MUSTER_RETENTION_DAYS', '1.5', /"1.5".*a whole number; 0 keeps/],
     ['MUSTER_MIN_SCHEDULE_SECONDS', '0', /"0".*how many seconds the due times/],
+    ['MUSTER_MAX_CLASSES', 'many', /"many".*how many different requirements/],
     ['MUSTER_LOG_LEVEL', 'loud', /"loud".*one of trace, debug, info, warn, error, fatal, silent/],
     ['MUSTER_TLS_CERT', '/none.pem', /go together/],
     ['MUSTER_BEHIND_PROXY', 'yes', /"yes".*true or false: whether a proxy/],

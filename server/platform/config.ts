@@ -47,6 +47,9 @@ export const SETTINGS = z
     MUSTER_MIN_SCHEDULE_SECONDS: setting(z.coerce.number().int().min(1).max(86_400).default(1)).describe(
       'how many seconds the due times of a schedule must be apart at least, a whole number from 1 to 86400',
     ),
+    MUSTER_MAX_CLASSES: setting(z.coerce.number().int().min(1).max(1_000_000).default(10_000)).describe(
+      'how many different requirements (capability, labels, slot_cost) the tasks of an owner may have, a whole number from 1 to 1000000',
+    ),
     MUSTER_LOG_LEVEL: setting(z.enum(LOG_LEVELS).default('info')).describe(`one of ${LOG_LEVELS.join(', ')}`),
   })
   .refine((env) => !env.MUSTER_TLS_CERT === !env.MUSTER_TLS_KEY, {
@@ -73,6 +76,8 @@ export interface Config {
   retentionDays: number;
   /** How far apart a schedule's due times must be at least, in seconds. */
   minScheduleSeconds: number;
+  /** How many different requirements the tasks of an owner may have. */
+  maxClasses: number;
   logLevel: (typeof LOG_LEVELS)[number];
 }
 
@@ -105,6 +110,7 @@ export function parseConfig(env: Record<string, string | undefined>): Config {
     requireDpop: it.MUSTER_REQUIRE_DPOP,
     retentionDays: it.MUSTER_RETENTION_DAYS,
     minScheduleSeconds: it.MUSTER_MIN_SCHEDULE_SECONDS,
+    maxClasses: it.MUSTER_MAX_CLASSES,
     logLevel: it.MUSTER_LOG_LEVEL,
   };
 }

@@ -9,7 +9,7 @@ import { planAsked } from './plan.ts';
 import { listAsked } from './store/executions.ts';
 import type { Asked } from './store/fire.ts';
 import { findPlanned, type Planned } from './store/tick.ts';
-import { carryOutPlans, type Parts } from './tick.ts';
+import { carryOutPlans, classOf, type Parts } from './tick.ts';
 
 /** Looks again when a tick or somebody else was faster, with growing pauses, in milliseconds. */
 const TRIES = 50;
@@ -45,7 +45,8 @@ export async function runSchedule(
     const planning = planAsked(it, status, times(it), overlap ?? it.overlap);
     const made = planning.executions.filter(({ task_id }) => task_id !== null).map(({ execution_id }) => execution_id);
     if (made.length === 0) return [];
-    const fired = await carryOutPlans(parts, classes, [it], [planning], { actor: by, action, once });
+    const plan = { ...planning, class_id: await classOf(classes, it) };
+    const fired = await carryOutPlans(parts, [plan], { actor: by, action, once });
     if (fired.length > 0) return made;
     await pause(Math.random() * Math.min(PAUSE_MS * tries, MOST_MS));
   }

@@ -1,12 +1,12 @@
 import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
-import { isDataError } from '../platform/storage-errors.ts';
+import { isDataError, storageProblem } from '../platform/storage-errors.ts';
 import type { Classes } from '../tasks/classes.ts';
 import { settleDependencies } from '../tasks/store/dependencies.ts';
 import { cancelTasks, listStopped } from '../tasks/store/transitions.ts';
 import { unblock } from '../tasks/unblock.ts';
-import { type Planning, planDue } from './plan.ts';
-import { type Asked, carryOut, type Fired, MAKES_WAY } from './store/fire.ts';
+import { planDue } from './plan.ts';
+import { type Asked, carryOut, type Fired, MAKES_WAY, type Plan } from './store/fire.ts';
 import { moveSchedule } from './store/schedules.ts';
 import { listDue, type Planned, TO_FIRE } from './store/tick.ts';
 
@@ -40,33 +40,37 @@ export const tickLoop = (parts: Parts, classes: Classes): LoopSpec => ({
 
 async function fireDue(parts: Parts, classes: Classes, due: readonly Planned[]): Promise<Fired[]> {
   const limit = Math.max(1, Math.floor(BATCH.tasks / due.length));
-  const plannings: Planning[] = [];
+  const plans: Plan[] = [];
   for (const it of due) {
     if (it.next_run_at === null) continue;
     try {
-      plannings.push(planDue({ ...it, next_run_at: it.next_run_at }, limit));
+      const planning = planDue({ ...it, next_run_at: it.next_run_at }, limit);
+      plans.push({ ...planning, class_id: await classOf(classes, it) });
     } catch (error) {
+      // The database's fault is none of the schedule's.
+      if (storageProblem(error)) throw error;
       // Its zone is not known here, or the like. It must not stand in the way of the others.
       await giveUp(parts, it.schedule_id, error);
     }
   }
-  return carryOutAll(parts, classes, due, plannings);
+  return carryOutAll(parts, plans);
 }
 
-/** Carries out what was planned of schedules; where one of them is refused by the database, that one pauses and the others go on. */
-async function carryOutAll(
-  parts: Parts,
+/** The class of a schedule's tasks. */
+export const classOf = (
   classes: Classes,
-  of: readonly Planned[],
-  plannings: readonly Planning[],
-): Promise<Fired[]> {
+  { owner, capability_required: capability, labels_required, labels_preferred, slot_cost }: Planned,
+): Promise<number> => classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost });
+
+/** Carries out what was planned of schedules; where one of them is refused by the database, that one pauses and the others go on. */
+async function carryOutAll(parts: Parts, plans: readonly Plan[]): Promise<Fired[]> {
   try {
-    return await carryOutPlans(parts, classes, of, plannings);
+    return await carryOutPlans(parts, plans);
   } catch (error) {
     if (!isDataError(error)) throw error;
-    if (plannings.length === 1) return giveUp(parts, plannings[0]!.schedule_id, error);
+    if (plans.length === 1) return giveUp(parts, plans[0]!.schedule_id, error);
     const fired: Fired[] = [];
-    for (const planning of plannings) fired.push(...(await carryOutAll(parts, classes, of, [planning])));
+    for (const plan of plans) fired.push(...(await carryOutAll(parts, [plan])));
     return fired;
   }
 }
@@ -82,24 +86,7 @@ async function giveUp({ db, log }: Parts, scheduleId: string, error: unknown): P
 }
 
 /** Carries out plans, and lets those of the tasks go that wait for nothing. */
-export async function carryOutPlans(
-  { db, notifier }: Parts,
-  classes: Classes,
-  of: readonly Planned[],
-  plannings: readonly Planning[],
-  by?: Asked,
-): Promise<Fired[]> {
-  const classOf = new Map<string, number>();
-  for (const {
-    schedule_id,
-    owner,
-    capability_required: capability,
-    labels_required,
-    labels_preferred,
-    slot_cost,
-  } of of)
-    classOf.set(schedule_id, await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost }));
-  const plans = plannings.map((it) => ({ ...it, class_id: classOf.get(it.schedule_id)! }));
+export async function carryOutPlans({ db, notifier }: Parts, plans: readonly Plan[], by?: Asked): Promise<Fired[]> {
   const fired = plans.length > 0 ? await carryOut(db.loops, plans, by) : [];
   const made = fired.filter((it) => it.task_id !== null);
   notifier.tell(

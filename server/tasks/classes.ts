@@ -1,12 +1,16 @@
 import { createHash } from 'node:crypto';
+import { ProblemError } from '@muster/shared/errors';
 import type { Sql } from '../platform/database.ts';
 import type { Requirements, TaskClass } from './store/classes.ts';
 import * as store from './store/classes.ts';
 import { EVERYBODY, listPauses, type Pause } from './store/pause.ts';
 
+/** How many an owner may have, where no setting says so: every claim and every coordinator bears them all. */
+export const MOST_CLASSES = 10_000;
+
 /** The classes of the network, and which of them are paused. They are few and never change, so every coordinator keeps them all. */
 export interface Classes {
-  /** The class of a requirement, made where it is new. */
+  /** The class of a requirement, made where it is new; throws a {@link ProblemError} `conflict` where it would be one too many of its owner. */
   idOf(it: Pick<Requirements, 'owner' | 'capability'> & Partial<Requirements>): Promise<number>;
   all(): readonly TaskClass[];
   /** Those nobody has paused; the same list until that changes. */
@@ -34,9 +38,14 @@ function requirementsHash({ labels_required, labels_preferred, slot_cost }: Requ
     .digest('base64url');
 }
 
+function refuse(owner: string, most: number): never {
+  const detail = `owner ${owner} has tasks of ${most} different requirements already (capability, labels, slot_cost), the most there may be`;
+  throw new ProblemError('conflict', detail);
+}
+
 const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
 
-export function createClasses(sql: Sql): Classes {
+export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
   const known = new Map<number, TaskClass>();
   const costly = new Set<number>();
   const list: TaskClass[] = [];
@@ -71,7 +80,7 @@ export function createClasses(sql: Sql): Classes {
     for (const hear of heardPauses) hear(paused, resumed);
   };
   const make = async (it: Requirements, hash: string) => {
-    const row = await store.ensureClass(sql, it, hash);
+    const row = (await store.ensureClass(sql, it, hash, most)) ?? refuse(it.owner, most);
     learn([row]);
     return row.class_id;
   };

@@ -234,7 +234,7 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     await it.sql`update schedules set version = version + 1 where schedule_id = ${id}`;
     const told: unknown[] = [];
     const hearing = { ...parts(), notifier: { tell: (...word: unknown[]) => void told.push(word) } };
-    expect(await carryOutPlans(hearing as never, createClasses(it.sql), [seen], [plan])).toEqual([]);
+    expect(await carryOutPlans(hearing as never, [{ ...plan, class_id: await it.classOf('echo') }])).toEqual([]);
     expect(await it.status(run!.task_id)).toBe('ASSIGNED');
     await tickLoop(hearing as never, createClasses(it.sql)).tick();
     expect(await shown(id)).toEqual([
@@ -398,6 +398,18 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     ]);
     expect(errors).toHaveLength(1);
     expect(await tick()).toBe(0);
+  });
+
+  test('one whose tasks would be of one requirement too many is paused and says why; the others fire', async () => {
+    const [good, bad] = [await schedule({ owner: 'few' }), await schedule({ owner: 'few', slot_cost: 2 })];
+    const few = createClasses(it.sql, 1);
+    await tickLoop(parts(), few).tick();
+    expect((await shown(good)).map(([status]) => status)).toEqual(['FIRED']);
+    expect(await it.sql`select status, pause_note from schedules where schedule_id = ${bad}`).toEqual([
+      { status: 'PAUSED', pause_note: expect.stringContaining('tasks of 1 different requirements already') },
+    ]);
+    const asked = { status: 'TRIGGERED', times: () => [new Date()], overlap: 'ALLOW_ALL', by: undefined } as const;
+    await expect(runSchedule(parts(), few, bad, asked)).rejects.toMatchObject({ code: 'conflict' });
   });
 
   test('one value the database refuses stops its own schedule only', async () => {

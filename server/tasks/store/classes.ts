@@ -18,17 +18,26 @@ export interface TaskClass extends Requirements {
 
 const COLUMNS = ['class_id::int', 'owner', 'capability', 'labels_required', 'labels_preferred', 'slot_cost'].join(', ');
 
-/** Finds or makes a class; when two make it at the same moment, both get the one. `hash` stands for the labels and the slot_cost. */
-export async function ensureClass(sql: Sql, it: Requirements, hash: string): Promise<TaskClass> {
+/**
+ * Finds or makes a class; when two make it at the same moment, both get the one. `hash` stands for the labels and the slot_cost. Undefined where it
+ * would be new and its owner has `most` already.
+ */
+export async function ensureClass(
+  sql: Sql,
+  it: Requirements,
+  hash: string,
+  most: number,
+): Promise<TaskClass | undefined> {
   const [found] = await sql<TaskClass[]>`
     select ${sql.unsafe(COLUMNS)} from classes where owner = ${it.owner} and capability = ${it.capability} and labels_hash = ${hash}`;
   if (found) return found;
   const [made] = await sql<TaskClass[]>`
     insert into classes (owner, capability, labels_required, labels_preferred, slot_cost, labels_hash)
-    values (${it.owner}, ${it.capability}, ${sql.json(it.labels_required)}, ${sql.json(it.labels_preferred)}, ${it.slot_cost}, ${hash})
+    select ${it.owner}, ${it.capability}, ${sql.json(it.labels_required)}::jsonb, ${sql.json(it.labels_preferred)}::jsonb, ${it.slot_cost}::smallint, ${hash}
+    where (select count(*) from classes where owner = ${it.owner}) < ${most}
     on conflict (owner, capability, labels_hash) do update set capability = excluded.capability
     returning ${sql.unsafe(COLUMNS)}`;
-  return made!;
+  return made;
 }
 
 /** All classes, when there are more than `known`. */
