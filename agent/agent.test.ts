@@ -109,12 +109,12 @@ describe('identity', () => {
   });
 
   test('an access token is renewed at two thirds of its life', async () => {
-    const coordinator = await aCoordinator({ tokenLifeMs: 900, intervalMs: 100 });
+    const coordinator = await aCoordinator({ tokenLifeMs: 2_000, intervalMs: 100 });
     await anAgent(coordinator).start();
     const registered = await coordinator.until('register');
     const renewed = await coordinator.until('token');
-    expect(renewed.at - registered.at).toBeGreaterThan(500);
-    expect(renewed.at - registered.at).toBeLessThan(900);
+    expect(renewed.at - registered.at).toBeGreaterThan(1_200);
+    expect(renewed.at - registered.at).toBeLessThan(2_000);
     await coordinator.until('heartbeat', ({ authorization }) => authorization === 'Bearer token-2');
   });
 });

@@ -32,7 +32,8 @@ test('an agent that leaves has its runs re-queued at once, and nobody is blamed'
   const asked = performance.now();
   expect(await leaver.leave()).toEqual({ requeued: 1 });
   expect(await waiting).toMatchObject({ task_id, attempt: 2 });
-  expect(performance.now() - asked).toBeLessThan(1_000);
+  // Its lease would have lasted for half a minute.
+  expect(performance.now() - asked).toBeLessThan(5_000);
   const { runs } = await network.task(task_id);
   expect(runs).toMatchObject([{ status: 'RETURNED', fault: null, error: { code: 'left' } }, { status: 'ASSIGNED' }]);
   const shown = await network.admin(getAgent, { params: { agent_id: leaver.agentId } });

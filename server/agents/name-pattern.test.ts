@@ -35,7 +35,7 @@ test.each([
 });
 
 test('no pattern takes long', () => {
-  const began = performance.now();
+  const began = process.cpuUsage();
   expect(matchesPattern('a'.repeat(100_000), `${'*a'.repeat(40_000)}*b`)).toBe(false);
-  expect(performance.now() - began).toBeLessThan(1_000);
+  expect(process.cpuUsage(began).user / 1_000).toBeLessThan(1_000);
 });

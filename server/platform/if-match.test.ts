@@ -34,8 +34,8 @@ test.each([
 ])('If-Match %s of version "3": %s', (header, expected) => expect(outcome(header)).toBe(expected));
 
 test('a long header is looked at in no time', () => {
-  const since = performance.now();
+  const since = process.cpuUsage();
   for (const part of ['"', 'W/', ',', ' ', '"a" ', '"a",'])
     expect(outcome(`${part.repeat(8_000)}x`)).toBe('validation-failed');
-  expect(performance.now() - since).toBeLessThan(300);
+  expect(process.cpuUsage(since).user / 1_000).toBeLessThan(300);
 });

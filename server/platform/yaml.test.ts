@@ -55,9 +55,9 @@ describe('a YAML body', () => {
     const hostile = ['[', '{a: ', '- ', '? ', '- - ', '&a ', 'a: 1\n', ', ', '"', '---\n', '!', '%a\n', ': '];
     const stairs = Array.from({ length: 500 }, (_, level) => `${' '.repeat(level)}a:`).join('\n');
     for (const text of [...hostile.map((part) => part.repeat(n)), stairs]) {
-      const since = performance.now();
+      const since = process.cpuUsage();
       expect(refusal(text.slice(0, MAX_YAML)), text.slice(0, 10)).not.toBe('taken');
-      expect(performance.now() - since, text.slice(0, 10)).toBeLessThan(1_500);
+      expect(process.cpuUsage(since).user / 1_000, text.slice(0, 10)).toBeLessThan(1_500);
     }
     const nested = (levels: number) => `${'['.repeat(levels)}${']'.repeat(levels)}`;
     expect(refusal(nested(60))).toBe('taken');

@@ -61,11 +61,11 @@ describe('due times', () => {
   });
 
   test('a year of seconds that nobody can catch up with is counted, not walked through', () => {
-    const began = performance.now();
+    const began = process.cpuUsage();
     const year = 365 * 86_400;
     const judged = judge(every({ next_run_at: at(-year), catch_up_seconds: 0 }), new Date(NOW), 10);
     expect(judged.missed).toEqual([missed(-year, -5, 'too-late')]);
-    expect(performance.now() - began).toBeLessThan(1_000);
+    expect(process.cpuUsage(began).user / 1_000).toBeLessThan(1_000);
   });
 
   test('jitter puts off when a time fires, and is no lateness', () => {

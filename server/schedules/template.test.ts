@@ -29,11 +29,11 @@ describe('variables in input_data', () => {
   });
 
   test('a variable that is opened and never closed takes no longer, however many blanks follow', () => {
-    const since = performance.now();
+    const since = process.cpuUsage();
     const text = `{{${' '.repeat(500_000)}x`;
     checkTemplate(text);
     expect(fillTemplate(text, variables)).toBe(text);
-    expect(performance.now() - since).toBeLessThan(1_000);
+    expect(process.cpuUsage(since).user / 1_000).toBeLessThan(1_000);
   });
 
   test('of many that do not exist a few are named', () => {
