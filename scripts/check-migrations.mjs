@@ -13,7 +13,7 @@ const drizzleKit = (...args) => {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, NODE_OPTIONS: '--conditions=development' },
-      timeout: 60_000,
+      timeout: 300_000,
     });
   } catch (error) {
     const { stdout, stderr } = /** @type {{ stdout: string, stderr: string }} */ (error);
