@@ -55,10 +55,11 @@ async function main(): Promise<void> {
   try {
     // In a process of its own: what the fleet takes of this one's time is not the coordinator's.
     const coordinator = url ? { url, adminKey: key } : await supervisor.coordinator();
-    const { agents, seed, personas, phases, task, think_time_ms } = profile;
+    const { agents, owners, seed, personas, phases, task, think_time_ms } = profile;
     const fleet = await startFleet({
       coordinator,
       agents,
+      owners,
       seed,
       personas,
       ...(history ? { historyFile: history } : {}),

@@ -3,6 +3,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { startCoordinator } from '../coordinator.ts';
 import { Member } from '../fleet/member.ts';
 import { type PersonaInput, persona } from '../fleet/persona.ts';
+import { Ring } from '../fleet/ring.ts';
 import { Tally } from '../fleet/tally.ts';
 import { signal, startLife } from '../process-life.ts';
 import { seededRandom } from '../random.ts';
@@ -24,7 +25,6 @@ const badAgent =
   ({ MUSTER_URL, MUSTER_ENROLLMENT_TOKEN }) => {
     const company = {
       url: MUSTER_URL,
-      enrollmentToken: MUSTER_ENROLLMENT_TOKEN,
       capabilities: ['echo', 'sleep'],
       now: () => new Date(),
       answer: (input: never) => input,
@@ -33,7 +33,8 @@ const badAgent =
       history: undefined,
     };
     const over = new AbortController();
-    const agent = new Member('bad', persona.parse({ slots: 2, ...behaviour }), seededRandom(1), company);
+    const identity = { name: 'bad', enrollmentToken: MUSTER_ENROLLMENT_TOKEN, ring: new Ring() };
+    const agent = new Member(identity, persona.parse({ slots: 2, ...behaviour }), seededRandom(1), company);
     const ended = agent.live(over.signal).then(() => 0);
     return { signal: () => over.abort(), ended };
   };

@@ -1,4 +1,5 @@
-import { cancelTask } from '@muster/shared/contract/tasks';
+import { listAgents } from '@muster/shared/contract/agents';
+import { cancelTask, getTask } from '@muster/shared/contract/tasks';
 import { expect, onTestFinished, test } from 'vitest';
 import { assertFindings } from '../checkers.ts';
 import { startCoordinator } from '../coordinator.ts';
@@ -49,13 +50,16 @@ test('a mixed fleet does all it is given, and what it saw keeps every promise', 
 test('wrong answers are counted, and who goes on with what is cancelled is refused', async () => {
   const { coordinator, fleet } = await start({
     agents: 2,
-    personas: { saboteur: { share: 0.5, labels: { side: 'wrong' } }, stubborn: { share: 0.5, speed_ms: 300 } },
+    personas: {
+      saboteur: { share: 0.5, labels: { side: 'wrong' } },
+      stubborn: { share: 0.5, labels: { side: 'stubborn' }, speed_ms: 2_000 },
+    },
   });
   await fleet.submit({ labels_required: { side: 'wrong' } });
   await fleet.drained();
   expect(fleet.tally.counts).toMatchObject({ completed: 1, wrong: 1 });
-  await Promise.all([fleet.submit(), fleet.submit()]);
-  await eventually(() => fleet.tally.counts.claimed === 3);
+  await fleet.submit({ labels_required: { side: 'stubborn' } });
+  await eventually(() => fleet.tally.counts.claimed === 2);
   for (const task_id of await fleet.open()) {
     const cancel = () => coordinator.admin(cancelTask, { params: { task_id } });
     await fleet.history.call('test', 'cancel', { task_id }, cancel);
@@ -65,6 +69,45 @@ test('wrong answers are counted, and who goes on with what is cancelled is refus
   const { promises } = await fleet.report();
   expect(promises).toHaveLength(4);
   assertFindings(promises);
+});
+
+test('answers turn wrong after so many runs, for so many; each liar has a lie of its own, a ring one', async () => {
+  const { coordinator, fleet } = await start({
+    agents: 3,
+    personas: {
+      oscillator: { labels: { who: 'oscillator' }, good_runs: 2, bad_runs: 1 },
+      sleeper: { labels: { who: 'sleeper' }, good_runs: 3 },
+      ring: { labels: { who: 'ring' }, ring: 'always' },
+    },
+    answer: () => 'right',
+  });
+  const says = async (who: string): Promise<unknown> => {
+    const task_id = await fleet.submit({ labels_required: { who } });
+    await fleet.drained();
+    const { result_data } = await coordinator.admin(getTask, { params: { task_id } });
+    return (result_data as { says?: string }).says ?? result_data;
+  };
+  const inTurn = async (who: string, times: number) => {
+    const said: unknown[] = [];
+    for (let n = 0; n < times; n++) said.push(await says(who));
+    return said;
+  };
+  const [R, O, S] = ['right', 'oscillator-0', 'sleeper-1'];
+  expect(await inTurn('oscillator', 6)).toEqual([R, R, O, R, R, O]);
+  expect(await inTurn('sleeper', 5)).toEqual([R, R, R, S, S]);
+  expect(await says('ring')).toBe('the ring');
+  const seen = fleet.members.map(({ name, answers, firstWrongAt }) => ({ name, answers, firstWrongAt }));
+  expect(seen).toEqual([
+    { name: O, answers: 6, firstWrongAt: 2 },
+    { name: S, answers: 5, firstWrongAt: 3 },
+    { name: 'ring-2', answers: 1, firstWrongAt: 0 },
+  ]);
+});
+
+test('its agents have as many owners as it is told', async () => {
+  const { coordinator } = await start({ agents: 5, owners: 3 });
+  const { data } = await coordinator.admin(listAgents, { query: {} });
+  expect(data.map(({ owner }) => owner).sort()).toEqual(['fleet-0', 'fleet-0', 'fleet-1', 'fleet-1', 'fleet-2']);
 });
 
 test('the same seed casts and behaves alike', async () => {

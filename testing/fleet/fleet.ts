@@ -13,6 +13,7 @@ import { type Company, Member } from './member.ts';
 import { castOf, PERSONAS, type Persona, type PersonaInput, persona } from './persona.ts';
 import type { Random } from './random.ts';
 import type { FleetReport } from './report.ts';
+import { Ring } from './ring.ts';
 import { isRefused, rest } from './session.ts';
 import { Tally, TIMED } from './tally.ts';
 
@@ -22,6 +23,8 @@ export interface FleetOptions {
   /** Where its agents go: a coordinator of the kit, or any. */
   coordinator: { url: string; adminKey: string; clock?: { now(): Promise<Date> } };
   agents: number;
+  /** How many owners its agents have, each by turns; one, who made the key, unless said. Who is to check another's work has another owner. */
+  owners?: number;
   /** The same seed, the same behaviour; it says nothing about what the network and the machine do. */
   seed?: number;
   /** By name; one of `PERSONAS` is changed by what is said here. All are honest unless said. */
@@ -57,7 +60,7 @@ const ENDED = new Set(['COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED
 
 /** Starts a fleet and waits until all its agents have registered. Stop it, or say `await using`. */
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
-  const { coordinator, agents, seed = 1, capability = 'fleet' } = options;
+  const { coordinator, agents, owners = 1, seed = 1, capability = 'fleet' } = options;
   const admin = createClient({ url: coordinator.url, credential: coordinator.adminKey });
   const personas = personasOf(options.personas);
   const tally = new Tally();
@@ -65,7 +68,6 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const tasks = new SubmittedTasks(admin, { capability, tally, history, random: seededRandom(`${seed} submits`) });
   const company: Company = {
     url: coordinator.url,
-    enrollmentToken: await enrol(admin, agents),
     capabilities: [capability],
     now: () => coordinator.clock?.now() ?? new Date(),
     answer: options.answer ?? ((input) => input),
@@ -73,9 +75,12 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     tally,
     history,
   };
-  const members = castOf(agents, personas).map(
-    (name, n) => new Member(`${name}-${n}`, personas[name]!, seededRandom(`${seed} ${n}`), company),
-  );
+  const tokens = await enrol(admin, agents, owners);
+  const rings = new Map(Object.keys(personas).map((name) => [name, new Ring()]));
+  const members = castOf(agents, personas).map((name, n) => {
+    const identity = { name: `${name}-${n}`, ring: rings.get(name)!, enrollmentToken: tokens[n % tokens.length]! };
+    return new Member(identity, personas[name]!, seededRandom(`${seed} ${n}`), company);
+  });
   const began = performance.now();
   const over = new AbortController();
   setMaxListeners(0, over.signal);
@@ -117,8 +122,14 @@ function personasOf(given: Record<string, PersonaInput> = { honest: {} }): Recor
   );
 }
 
-async function enrol(admin: Client, agents: number): Promise<string> {
-  return (await admin(createEnrollmentToken, { body: { max_uses: agents, ttl_seconds: 3_600 } })).enrollment_token;
+/** A token for the agents of each owner. */
+function enrol(admin: Client, agents: number, owners: number): Promise<string[]> {
+  const whose = (n: number) => (owners === 1 ? {} : { owner: `fleet-${n}`, serves: 'all' as const });
+  const make = async (_: unknown, n: number) => {
+    const body = { max_uses: agents, ttl_seconds: 3_600, ...whose(n) };
+    return (await admin(createEnrollmentToken, { body })).enrollment_token;
+  };
+  return Promise.all(Array.from({ length: owners }, make));
 }
 
 /** The tasks a fleet submitted, and what became of them. */

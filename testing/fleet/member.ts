@@ -4,13 +4,13 @@ import { fenceOf } from '@muster/shared/ids';
 import type { History } from '../history.ts';
 import type { Persona } from './persona.ts';
 import { chance, lognormalMs, type Random } from './random.ts';
+import type { Ring } from './ring.ts';
 import { isRefused, rest, Session } from './session.ts';
 import type { Tally } from './tally.ts';
 
 /** What all agents of a fleet have in common. */
 export interface Company {
   url: string;
-  enrollmentToken: string;
   capabilities: string[];
   /** The coordinator's time. */
   now(): Date | Promise<Date>;
@@ -20,6 +20,14 @@ export interface Company {
   onTask(taskId: string, what: 'started' | 'completed'): void;
   tally: Tally;
   history: History | undefined;
+}
+
+/** Who an agent of a fleet is. */
+export interface Identity {
+  name: string;
+  enrollmentToken: string;
+  /** With whom it conspires, where it does. */
+  ring: Ring;
 }
 
 type Run = protocol.AssignedRun;
@@ -32,18 +40,24 @@ export class Member {
   readonly #company: Company;
   readonly #random: Random;
   readonly #session: Session;
+  readonly #ring: Ring;
   readonly #held = new Map<string, AbortController>();
+  /** How many of its answers were taken, and how many there had been when the first wrong one was. */
+  answers = 0;
+  firstWrongAt: number | undefined;
+  #begun = 0;
   #silentUntil = 0;
   #freed: () => void = () => {};
 
-  constructor(name: string, persona: Persona, random: Random, company: Company) {
+  constructor({ name, enrollmentToken, ring }: Identity, persona: Persona, random: Random, company: Company) {
     this.name = name;
+    this.#ring = ring;
     this.persona = persona;
     this.#company = company;
     this.#random = random;
     this.#session = new Session({
       url: company.url,
-      enrollmentToken: company.enrollmentToken,
+      enrollmentToken,
       now: async () => new Date((await company.now()).getTime() + persona.clock_skew_ms),
       random,
       onRetry: () => {
@@ -161,10 +175,12 @@ export class Member {
       vanish: draw(persona.vanish_rate),
       late: draw(persona.late_rate),
       fail: draw(persona.failure_rate),
-      lie: draw(persona.wrong_rate),
+      lie: draw(persona.wrong_rate) && this.#isBad(this.#begun),
       repeat: draw(persona.double_rate),
       tookMs: typeof persona.speed_ms === 'number' ? persona.speed_ms : lognormalMs(this.#random, persona.speed_ms),
     };
+    this.#begun += 1;
+    if (persona.ring) this.#ring.join(run.task_id, this.name);
     this.#company.tally.counts.claimed += 1;
     this.#company.onTask(run.task_id, 'started');
     if (does.vanish) return life.abort();
@@ -174,16 +190,30 @@ export class Member {
     await rest(does.late ? persona.late_ms : does.tookMs, AbortSignal.any([signal, own.signal]));
     if (!signal.aborted && own.signal.reason !== 'lost') {
       const outcome = own.signal.aborted ? 'CANCELLED' : does.fail ? 'FAILED' : 'COMPLETED';
-      const report = () => this.#report(run, outcome, does.lie, signal);
+      const liar = outcome === 'COMPLETED' ? this.#liar(run, does.lie) : undefined;
+      const report = () => this.#report(run, outcome, liar, signal);
       await Promise.all(does.repeat ? [report(), report()] : [report()]);
     }
     this.#held.delete(run.run_id);
     this.#freed();
   }
 
-  async #report(run: Run, outcome: Outcome, lies: boolean, signal: AbortSignal): Promise<void> {
+  /** Whether what it does is wrong by now, as often as it is. */
+  #isBad(begun: number): boolean {
+    const { good_runs, bad_runs = Number.POSITIVE_INFINITY } = this.persona;
+    return begun % (good_runs + bad_runs) >= good_runs;
+  }
+
+  /** Whose lie it tells, if any. */
+  #liar({ task_id }: Run, lies: boolean): string | undefined {
+    const { ring } = this.persona;
+    if (ring && this.#ring.lies(task_id, ring)) return 'the ring';
+    return lies ? this.name : undefined;
+  }
+
+  async #report(run: Run, outcome: Outcome, liar: string | undefined, signal: AbortSignal): Promise<void> {
     const { tally, onTask } = this.#company;
-    const call = { params: { run_id: run.run_id }, body: { fence: run.fence, ...this.#saying(run, outcome, lies) } };
+    const call = { params: { run_id: run.run_id }, body: { fence: run.fence, ...this.#saying(run, outcome, liar) } };
     const asked = { task_id: run.task_id, fence: run.fence, outcome };
     const since = performance.now();
     try {
@@ -192,8 +222,11 @@ export class Member {
       const verdict = await this.#session.persist(report, signal);
       if (!verdict) return;
       tally.time('result', performance.now() - since);
-      tally.verdict(outcome, verdict.applied, lies);
-      if (verdict.applied && outcome === 'COMPLETED') onTask(run.task_id, 'completed');
+      tally.verdict(outcome, verdict.applied, liar !== undefined);
+      if (!verdict.applied || outcome !== 'COMPLETED') return;
+      if (liar) this.firstWrongAt ??= this.answers;
+      this.answers += 1;
+      onTask(run.task_id, 'completed');
     } catch (error) {
       if (isRefused(error, 'task-terminal')) tally.counts.terminal += 1;
       else if (isRefused(error, 'stale-lease', 'not-found')) tally.counts.stale += 1;
@@ -201,10 +234,10 @@ export class Member {
     }
   }
 
-  #saying(run: Run, outcome: Outcome, lies: boolean) {
+  #saying(run: Run, outcome: Outcome, liar: string | undefined) {
     if (outcome === 'FAILED') return { outcome, error: { message: `${this.name} failed` } };
     if (outcome === 'CANCELLED') return { outcome };
     const right = this.#company.answer(run.input_data);
-    return { outcome, result_data: lies ? { not: right } : right };
+    return { outcome, result_data: liar ? { not: right, says: liar } : right };
   }
 }

@@ -15,6 +15,16 @@ export const persona = z.strictObject({
     .describe('How long a run takes: always as long, or log-normal'),
   failure_rate: rate.default(0).describe('Reports FAILED'),
   wrong_rate: rate.default(0).describe('Reports COMPLETED with a wrong answer'),
+  good_runs: z.int().min(0).default(0).describe('So many runs it does right before `wrong_rate` holds'),
+  bad_runs: z
+    .int()
+    .min(1)
+    .optional()
+    .describe('For so many it holds, then the good ones begin again; for ever unless said'),
+  ring: z
+    .enum(['together', 'always'])
+    .optional()
+    .describe('All of this persona tell the same lie: of tasks that two of them have, or of all'),
   double_rate: rate.default(0).describe('Reports its result twice'),
   late_rate: rate.default(0).describe('Falls silent with the run, and reports after `late_ms`'),
   late_ms: ms.default(40_000),
@@ -33,6 +43,9 @@ export const PERSONAS = {
   slow: { speed_ms: { p50: 2_000, p99: 20_000 } },
   flaky: { failure_rate: 0.1, missed_beat_rate: 0.1 },
   saboteur: { wrong_rate: 1 },
+  sleeper: { wrong_rate: 1, good_runs: 300 },
+  oscillator: { wrong_rate: 1, good_runs: 200, bad_runs: 50 },
+  ring: { ring: 'together' },
   doubling: { double_rate: 1 },
   late: { late_rate: 0.05 },
   vanishing: { vanish_rate: 0.02, return_ms: 1_000 },

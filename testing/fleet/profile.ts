@@ -6,6 +6,7 @@ import { PERSONAS, type PersonaInput, persona } from './persona.ts';
 /** A fleet and its load, as a file says it. */
 const profile = z.strictObject({
   agents: z.int().min(1).max(100_000).default(10),
+  owners: z.int().min(1).max(10_000).default(1).describe('How many owners the agents have'),
   seed: z.int().default(1),
   personas: z
     .record(z.string().regex(/^[a-z][a-z0-9-]*$/), persona)
