@@ -186,6 +186,25 @@ describe('beats', () => {
     expect(agent.heard('discarded')).toHaveLength(1);
   });
 
+  test('that a coordinator without its database hears let the work go on, however long', async () => {
+    const coordinator = await aCoordinator({ leaseTtlMs: 4_000 });
+    let letGo: () => void = () => undefined;
+    const slow = () => new Promise<string>((resolve) => (letGo = () => resolve('done')));
+    const agent = anAgent(coordinator, { handlers: { slow } });
+    await agent.start();
+    const run = coordinator.hand('slow');
+    await agent.hears('executing');
+    await agent.hears('beat');
+    coordinator.on('heartbeat', () => ({ status: 503, code: 'storage-unavailable' }));
+    const since = performance.now();
+    // Longer than an agent that cannot be heard goes on, which is half of so short a lease.
+    while (performance.now() - since < 2_500) await coordinator.next('heartbeat');
+    coordinator.off('heartbeat');
+    letGo();
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'COMPLETED', result_data: 'done' });
+    expect(agent.heard('fenced')).toEqual([]);
+  });
+
   test.each([
     ['superseded', { status: 409, code: 'stale-lease' }],
     ['revoked', { status: 401, code: 'token-revoked' }],

@@ -42,6 +42,13 @@ export class History {
     }
   }
 
+  /** Writes down a call that somebody else made and told of: what was asked, and what was answered. */
+  told(process: string, op: string, value: unknown, answer: unknown): void {
+    const call = ++this.#calls;
+    this.#write({ call, process, op, phase: 'invoke', value });
+    this.#write({ call, process, op, phase: 'ok', value: answer });
+  }
+
   #write(entry: Omit<Entry, 'at'>): void {
     const dated = { at: performance.now() - this.#began, ...entry };
     this.entries.push(dated);

@@ -9,6 +9,8 @@ export interface ProcessSpec extends Command {
   ready: (line: Line) => boolean;
   /** How long it may take until then; a minute unless said, as it is to come back on a busy machine too. */
   readyMs?: number;
+  /** Hears each line of output, in every life. */
+  hear?: (line: Line) => void;
 }
 
 const TAIL_LINES = 500;
@@ -47,6 +49,8 @@ export class TestProcess {
       this.#output.push(text);
       if (this.#output.length > TAIL_LINES) this.#output.shift();
     });
+    const { hear } = this.#spec;
+    if (hear) this.#life.listeners.add((line) => line && hear(line));
     try {
       this.#readyLine = await this.waitForLine(this.#spec.ready, { timeoutMs: this.#spec.readyMs ?? 60_000 });
     } catch (error) {

@@ -27,6 +27,8 @@ export interface AgentProcessOptions {
   args?: string[];
   env?: Environment;
   name?: string;
+  /** Hears each line of its log. */
+  hear?: ProcessSpec['hear'];
 }
 
 /** Real processes for a test; all of them end with it, and with the test process at the latest. */
@@ -96,7 +98,10 @@ async function coordinatorProcess(name: string, dataDir: string, env: Environmen
   return Object.assign(started, { url, adminKey, admin, databaseUrl: env.DATABASE_URL || undefined });
 }
 
-function agentProcess({ url, enrollment_token, args = [], env, name = 'agent' }: AgentProcessOptions, keyDir: string) {
+function agentProcess(
+  { url, enrollment_token, args = [], env, name = 'agent', hear }: AgentProcessOptions,
+  keyDir: string,
+) {
   const options = ['--url', url, '--name', name, '--key-dir', keyDir, '--log-format', 'json'];
   return new TestProcess({
     name,
@@ -105,5 +110,6 @@ function agentProcess({ url, enrollment_token, args = [], env, name = 'agent' }:
     cwd: REPOSITORY,
     env: { MUSTER_ENROLLMENT_TOKEN: enrollment_token, ...env },
     ready: ({ event }) => event === 'started',
+    ...(hear ? { hear } : {}),
   });
 }

@@ -19,7 +19,7 @@ const JITTER = 0.05;
  */
 export const fenceAfterMs = (leaseTtlMs) => leaseTtlMs - Math.min(Math.max(3_000, leaseTtlMs / 10), leaseTtlMs / 2);
 
-/** The heartbeat of one agent: beats, keeps the token fresh, and fences the agent off when no beat gets through. */
+/** The heartbeat of one agent: beats, keeps the token fresh, and fences the agent off when it cannot be heard. */
 export class Pulse {
   /** @type {Map<string, HeldRun>} */
   #held = new Map();
@@ -100,6 +100,8 @@ export class Pulse {
       pauseMs = sentAt + this.#intervalMs * (1 + JITTER * (Math.random() * 2 - 1)) - performance.now();
     } catch (error) {
       if (this.#stopped || this.#refused(error)) return;
+      // Heard, and not written down: nobody is given up while the database is away, nor for a lease time after.
+      if (isStorageAway(error)) this.#armFence(sentAt);
       this.#tell({ type: 'beat-failed', message: messageOf(error) });
     }
     this.#next = setTimeout(() => this.#beat(), Math.max(pauseMs, 0));
@@ -146,6 +148,9 @@ export class Pulse {
     return true;
   }
 }
+
+/** @param {unknown} error */
+const isStorageAway = (error) => error instanceof Refusal && error.code === 'storage-unavailable';
 
 /** @param {unknown} error */
 const messageOf = (error) => (error instanceof Error ? error.message || error.name : String(error));
