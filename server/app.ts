@@ -61,8 +61,11 @@ export function createApp({ edge, heads, dispatch, submitter, draining }: AppPar
     const headers = { ...docsHeaders(edge.deps.config), 'content-type': page?.type ?? '' };
     return page ? new Response(page.body, { headers }) : c.notFound();
   });
-  const refused = (error: unknown, { incoming }: Exchange, headers = edge.headers) =>
-    toResponse(problemAnswer(error, requestIdOf(incoming), edge.deps.log, flat(headers)), incoming);
+  const { clock, log } = edge.deps;
+  const refused = (error: unknown, { incoming }: Exchange, headers = edge.headers) => {
+    const dated = ['date', clock.date(), ...flat(headers)];
+    return toResponse(problemAnswer(error, requestIdOf(incoming), log, dated), incoming);
+  };
   app.notFound(({ req, env }) => {
     const allow = methodsOf(req.path, routes);
     if (!allow) return refused(new ProblemError('not-found', `there is no ${req.path.slice(0, 200)}`), env);

@@ -1,5 +1,8 @@
+import { createAgent } from '@muster/agent';
+import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
 import { afterEach, describe, expect, test } from 'vitest';
 import { startCoordinator, type TestCoordinator, type TestCoordinatorOptions } from './coordinator.ts';
+import { scratchFolder } from './scratch.ts';
 
 const running: TestCoordinator[] = [];
 afterEach(async () => {
@@ -53,6 +56,30 @@ describe('a coordinator for a test', () => {
       const { clock, url } = await start({ now });
       expect((await clock.now()).getTime() - Date.parse(now)).toBeLessThan(30_000);
       expect(await readiness({ url })).toBe(200);
+    }
+  });
+
+  test('tells its time with its answers, and agents go by it whatever theirs is', async () => {
+    const { clock, url, admin } = await start();
+    await clock.advance('3d');
+    for (const path of ['/livez', '/nowhere', '/aitp/tasks']) {
+      const said = Date.parse((await fetch(url + path)).headers.get('date')!);
+      expect(Math.abs(said - (await clock.now()).getTime()), path).toBeLessThan(5_000);
+    }
+    const folder = scratchFolder('sdk-agent');
+    const { enrollment_token } = await admin(createEnrollmentToken, { body: {} });
+    const options = { url, enrollment_token, key_dir: folder.path, handlers: { echo: () => null } };
+    const agent = createAgent(options);
+    try {
+      await agent.start();
+      await agent.stop();
+      // A new life signs anew.
+      const again = createAgent(options);
+      await again.start();
+      await again.stop();
+    } finally {
+      await agent.stop();
+      folder.remove();
     }
   });
 

@@ -17,8 +17,9 @@ export class KillablePostgres {
     this.#server = server;
   }
 
-  static async start(): Promise<KillablePostgres> {
-    const scratch = scratchFolder('killable-postgres');
+  /** `folder`: where its data goes, e.g. a small file system of its own; a scratch folder unless said. */
+  static async start({ folder }: { folder?: string | undefined } = {}): Promise<KillablePostgres> {
+    const scratch = folder ? { path: folder, remove() {} } : scratchFolder('killable-postgres');
     const port = await freePort();
     return new KillablePostgres(scratch, port, await startEmbeddedPostgres(optionsOf(scratch, port)));
   }

@@ -36,7 +36,8 @@ export interface Supervisor {
   /** Without `DATABASE_URL` in `env`: on a new database; with it empty: on its own embedded Postgres. */
   coordinator(options?: { env?: Environment; name?: string }): Promise<CoordinatorProcess>;
   agent(options: AgentProcessOptions): Promise<TestProcess>;
-  postgres(): Promise<KillablePostgres>;
+  /** `folder`: where its data goes; a scratch folder unless said. */
+  postgres(options?: { folder?: string }): Promise<KillablePostgres>;
   /** Any other program. */
   process(spec: ProcessSpec): Promise<TestProcess>;
   stop(): Promise<void>;
@@ -72,8 +73,8 @@ export function createSupervisor(): Supervisor {
     },
     agent: (options) => supervise(agentProcess(options, folder(options.name ?? 'agent'))),
     process: (spec) => supervise(new TestProcess(spec)),
-    async postgres() {
-      const server = await KillablePostgres.start();
+    async postgres(options) {
+      const server = await KillablePostgres.start(options);
       undo.push(() => server.stop());
       return server;
     },

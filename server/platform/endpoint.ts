@@ -173,11 +173,13 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
       const said = await (endpoint.waits ? work : withDeadline(work));
       const status = (query as { dry_run?: unknown }).dry_run === true ? 200 : (endpoint.status ?? 200);
       const asYaml = endpoint.yaml && acceptsYaml(headerOf(incoming, 'accept'));
-      const own = ['content-type', asYaml ? 'application/yaml' : 'application/json', 'x-request-id', requestId];
+      const type = asYaml ? 'application/yaml' : 'application/json';
+      const own = ['content-type', type, 'x-request-id', requestId, 'date', edge.deps.clock.date()];
       if (endpoint.versioned) own.push('etag', etagOf((said as { version: number }).version));
       return { status, headers: own.concat(headers), body: asYaml ? writeYaml(said) : encoded(said) };
     } catch (error) {
-      return problemAnswer(yaml ? yaml.located(error) : error, requestId, edge.deps.log, headers);
+      const dated = ['date', edge.deps.clock.date(), ...headers];
+      return problemAnswer(yaml ? yaml.located(error) : error, requestId, edge.deps.log, dated);
     }
   };
 }
