@@ -6,7 +6,7 @@ export const SCALE = Number(process.env.PROOF_SCALE ?? 1);
 /** Whether it is the whole. */
 export const WHOLE = SCALE >= 50;
 /** How many times as long as promised things may take: once at the whole size, unless said; a fiftieth runs beside other tests. */
-export const SLACK = Number(process.env.PROOF_SLACK ?? (WHOLE ? 1 : 5));
+export const SLACK = Number(process.env.PROOF_SLACK ?? (WHOLE ? 1 : 10));
 /** What chance decides: the same seed, the same load and the same faults in the same order. */
 export const SEED = seedOf('PROOF_SEED');
 
