@@ -1,13 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { history } from './checkers/made-up.ts';
 import { assertFindings, checkCancels, checkClaims, checkResults, checkSubmits } from './checkers.ts';
-import type { Entry } from './history.ts';
 
-/** A history of calls, each `[process, op, asked, phase, answered]`. */
-const history = (...calls: [string, string, unknown, Entry['phase'] | 'silence', unknown?][]): Entry[] =>
-  calls.flatMap(([process, op, value, phase, answer], n): Entry[] => {
-    const asked: Entry = { at: 2 * n, call: n, process, op, phase: 'invoke', value };
-    return phase === 'silence' ? [asked] : [asked, { at: 2 * n + 1, call: n, process, op, phase, value: answer }];
-  });
 const run = (task_id: string, fence: number, attempt = 1) => ({ task_id, fence, attempt });
 const completed = (task_id: string, fence: number) => ({ task_id, fence, outcome: 'COMPLETED' });
 

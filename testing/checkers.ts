@@ -8,13 +8,14 @@ export interface Finding {
 }
 
 /** A call with what became of it; without a word of that it may have been done or not. */
-interface Call {
+export interface Call {
   op: string;
   asked: Entry;
   ended: Entry | undefined;
 }
 
-function callsOf(entries: readonly Entry[], op: string): Call[] {
+/** The calls of a kind, in the order in which they were made. */
+export function callsOf(entries: readonly Entry[], op: string): Call[] {
   const calls = new Map<number, Call>();
   for (const entry of entries) {
     if (entry.op !== op) continue;
@@ -26,17 +27,17 @@ function callsOf(entries: readonly Entry[], op: string): Call[] {
   return [...calls.values()];
 }
 
-const isOk = ({ ended }: Call): boolean => ended?.phase === 'ok';
+export const isOk = ({ ended }: Call): boolean => ended?.phase === 'ok';
 
-interface Submitted {
+export interface Submitted {
   task_id: string;
 }
-interface Reported {
+export interface Reported {
   task_id: string;
   fence: number;
   outcome: string;
 }
-interface Claimed {
+export interface Claimed {
   runs: { task_id: string; fence: number; attempt: number }[];
 }
 

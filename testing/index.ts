@@ -1,4 +1,8 @@
 /** The Muster test kit: real coordinators on a clock that can be moved, fleets, real processes, what goes wrong with them, and what was promised. */
+
+export { checkAnswers, checkBatches, checkOnce, checkPages, checkReplays, checkTimes } from './checkers/answers.ts';
+export { checkCaps, checkFences, checkNeeds, checkReruns } from './checkers/order.ts';
+export { checkTicks } from './checkers/ticks.ts';
 export { assertFindings, checkCancels, checkClaims, checkResults, checkSubmits, type Finding } from './checkers.ts';
 export { type AdvanceOptions, type RunOptions, type TestClock, testClock } from './clock.ts';
 export { startCoordinator, type TestCoordinator, type TestCoordinatorOptions } from './coordinator.ts';
