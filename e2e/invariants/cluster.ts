@@ -19,7 +19,9 @@ export interface Cluster {
   /** A coordinator's address, for what is bought once. */
   url: string;
   adminKey: string;
+  databaseUrl: string;
   sql: Sql;
+  coordinators: readonly CoordinatorProcess[];
   /** A client whose every request goes to any of the coordinators. */
   client(credential: string | (() => string)): Client;
   /** Does the work while coordinators are killed one after another, replies are dropped after the commit and requests come twice; how many were killed. */
@@ -44,7 +46,9 @@ export async function startCluster(count = 3): Promise<Cluster> {
   return {
     url: first.url,
     adminKey,
+    databaseUrl: databaseUrl!,
     sql,
+    coordinators,
     client: (credential) => createClient({ url: first.url, credential, fetch: spread as typeof fetch }),
     async harassed(work) {
       let over = false;

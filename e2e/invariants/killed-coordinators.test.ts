@@ -3,8 +3,11 @@ import { createBatch } from '@muster/shared/contract/batches';
 import { cancelTasks, prioritiseTasks, retryTasks } from '@muster/shared/contract/bulk';
 import { deleteLimit, putLimit } from '@muster/shared/contract/queue';
 import { cancelTask, createTask } from '@muster/shared/contract/tasks';
+import { replayTrust } from '@muster/shared/contract/trust';
 import { eventually, History } from '@muster/testing';
 import { assertFindings, checkCancels, checkClaims, checkResults, checkSubmits } from '@muster/testing/checkers';
+import { checkOnce, checkReplays } from '@muster/testing/checkers/answers';
+import { checkReruns } from '@muster/testing/checkers/order';
 import { randomOf, seedOf } from '@muster/testing/random';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -18,6 +21,7 @@ const REPORTS = 1_000 * SCALE;
 const RACES = 200 * SCALE;
 const LIMITED = 400 * SCALE;
 const MAX_RETRIES = 2;
+const AGENTS = 8;
 /** All of them, of fewer nodes. */
 const GRAPHS = 500;
 const NODES = Math.min(60, 6 + SCALE);
@@ -94,7 +98,7 @@ test(
 );
 
 test(
-  `I3, I5, I6, I7: of ${REPORTS} results, each told up to five times to anybody, one of each run counts, and all ends (seed ${seed})`,
+  `I3, I5, I6, I7, I14: of ${REPORTS} results, each told up to five times to anybody, one of each run counts, and all ends (seed ${seed})`,
   async () => {
     const random = randomOf(seed);
     const history = new History();
@@ -112,13 +116,14 @@ test(
         retry_jitter: false,
       };
       const body = { ...work, ...retries, tags: ['I5'] };
-      await persist(() => history.call('driver', 'submit', {}, () => admin(createTask, { body }, { headers })));
+      const asked = { idempotency_key: headers['idempotency-key'] };
+      await persist(() => history.call('driver', 'submit', asked, () => admin(createTask, { body }, { headers })));
     };
     const kills = await cluster.harassed(() =>
       Promise.all([
         inParallel(range(tasks), 16, submit),
         workAll(cluster, history, {
-          agents: 8,
+          agents: AGENTS,
           slots: 20,
           over: () => left <= 0,
           act: ({ task_id, attempt }) => {
@@ -139,7 +144,8 @@ test(
     const { entries } = history;
     const statuses = await statusesOf('I5');
     assertFindings([checkResults(entries)], { minimum: REPORTS });
-    assertFindings([checkSubmits(entries, statuses), checkClaims(entries)], { minimum: tasks });
+    const found = [checkSubmits(entries, statuses), checkOnce(entries), checkClaims(entries), checkReruns(entries)];
+    assertFindings(found, { minimum: tasks });
     expect(statuses).toEqual(ends);
     // Who says so is the database's clock: no two tries of a task at once, and no more of them than there may be.
     const [row] = await cluster.sql<[{ runs: number; overlaps: number; most: number; folded: number }]>`
@@ -149,6 +155,12 @@ test(
       (select max(attempt)::int from r) as most, (select sum(completed + failed)::int from trust) as folded`;
     expect(row).toEqual({ runs: row.folded, overlaps: 0, most: MAX_RETRIES + 1, folded: row.runs });
     expect(row.runs).toBeGreaterThan(tasks);
+    for (const { agent_id } of await cluster.sql<{ agent_id: string }[]>`select agent_id from trust`)
+      await history.call('admin', 'replay', agent_id, async () => {
+        const answer = await admin(replayTrust, { params: { agent_id }, query: { dry_run: 'true' } });
+        return answer.capabilities[0];
+      });
+    assertFindings([checkReplays(entries)], { minimum: AGENTS });
   },
   TIMEOUT_MS,
 );

@@ -20,8 +20,7 @@ export async function workAll(
   history: History,
   { agents, slots, over, act }: { agents: number; slots: number; over: () => boolean; act: (run: Run) => Work },
 ): Promise<void> {
-  const admin = createClient({ url: cluster.url, credential: cluster.adminKey });
-  const { enrollment_token } = await persist(() => admin(createEnrollmentToken, { body: { max_uses: agents } }));
+  const enrollment_token = await enrolled(cluster, agents);
   const register = async () => {
     const agent = new RawAgent({ url: cluster.url });
     // With the same key, so that one whose answer was lost is the same agent.
@@ -30,6 +29,12 @@ export async function workAll(
   };
   const all = await Promise.all(Array.from({ length: agents }, register));
   await Promise.all(all.map((agent, n) => live(cluster, history, agent, { name: `agent-${n}`, slots, over, act })));
+}
+
+/** A token for so many agents. */
+export async function enrolled(cluster: Cluster, agents: number): Promise<string> {
+  const admin = createClient({ url: cluster.url, credential: cluster.adminKey });
+  return (await persist(() => admin(createEnrollmentToken, { body: { max_uses: agents } }))).enrollment_token;
 }
 
 /** What an agent does with a run: how it ends, how often it says so, and what else happens while it does. */
@@ -64,32 +69,32 @@ async function live(
       throw problem;
     });
   };
-  let beaten = performance.now();
-  while (!over() || held.size > 0) {
-    if (performance.now() - beaten > BEAT_MS) {
-      beaten = performance.now();
-      await persist(() =>
-        call(protocol.heartbeat, { params, body: { boot_id, status: 'ACTIVE', slots_free: 0, runs: [] } }),
+  // Whatever its polls wait for: who cannot be answered for a while is not dead.
+  const beat = () => call(protocol.heartbeat, { params, body: { boot_id, status: 'ACTIVE', slots_free: 0, runs: [] } });
+  const beating = setInterval(() => void persist(beat).catch(() => {}), BEAT_MS);
+  try {
+    while (!over() || held.size > 0) {
+      const free = slots - held.size;
+      if (free === 0 || over()) {
+        await Promise.race([...held.values(), pause(WAIT_MS)]);
+        continue;
+      }
+      const holding = [...held.keys()];
+      const body = { boot_id, slots: free, wait_ms: WAIT_MS, holding };
+      const { runs } = await persist(() =>
+        history.call(name, 'poll', { holding }, () => call(protocol.poll, { params, body })),
       );
+      for (const run of runs) {
+        if (held.has(run.run_id)) continue;
+        const { ending, times, meanwhile } = act(run);
+        const telling = Array.from({ length: times }, () => tell(run, ending));
+        held.set(
+          run.run_id,
+          Promise.all([...telling, meanwhile?.()]).finally(() => held.delete(run.run_id)),
+        );
+      }
     }
-    const free = slots - held.size;
-    if (free === 0 || over()) {
-      await Promise.race([...held.values(), pause(WAIT_MS)]);
-      continue;
-    }
-    const holding = [...held.keys()];
-    const body = { boot_id, slots: free, wait_ms: WAIT_MS, holding };
-    const { runs } = await persist(() =>
-      history.call(name, 'poll', { holding }, () => call(protocol.poll, { params, body })),
-    );
-    for (const run of runs) {
-      if (held.has(run.run_id)) continue;
-      const { ending, times, meanwhile } = act(run);
-      const telling = Array.from({ length: times }, () => tell(run, ending));
-      held.set(
-        run.run_id,
-        Promise.all([...telling, meanwhile?.()]).finally(() => held.delete(run.run_id)),
-      );
-    }
+  } finally {
+    clearInterval(beating);
   }
 }

@@ -128,6 +128,26 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
     expect(await tick()).toBe(0);
   });
 
+  test('a tick that is cut off when it makes executions has not moved the schedule on: the next one makes them', async () => {
+    const id = await due(3);
+    const { next_run_at } = await getSchedule(ctx, id);
+    const { tick } = ticker();
+    // As a connection that is lost, or a coordinator that is killed, wherever in a tick executions are made.
+    await it.sql.unsafe(`
+      create function cut_off() returns trigger language plpgsql as $$ begin raise exception 'cut off' using errcode = '57P01'; end $$;
+      create trigger cut_off before insert on executions for each row execute function cut_off()`);
+    try {
+      await expect(tick()).rejects.toThrow('cut off');
+    } finally {
+      await it.sql`drop function cut_off cascade`;
+    }
+    expect(await getSchedule(ctx, id)).toMatchObject({ next_run_at, total_runs: 0 });
+    expect(await tick()).toBe(1);
+    expect(await it.sql`select scheduled_at, status from executions`).toEqual([
+      { scheduled_at: new Date(next_run_at!), status: 'FIRED' },
+    ]);
+  });
+
   test('two coordinators fire two hundred due schedules once each', async () => {
     for (let n = 0; n < 200; n += 20) await Promise.all(Array.from({ length: 20 }, () => due((n % 50) + 1)));
     const groups = [it.db, it.openMore()].flatMap((db) => [ticker(db), ticker(db), ticker(db)]);

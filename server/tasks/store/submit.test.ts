@@ -92,6 +92,15 @@ describe.each([18, 15] as const)('submitting on Postgres %i', (major) => {
     expect((await it.sql`select slots_used from agents`)[0]!.slots_used).toBe(1);
   });
 
+  test('a task that comes alone is leased or queued, and not both', async () => {
+    const agent = await it.agent({ slots: 1 });
+    expect((await insert(agent)).places).toEqual([agent.agent_id]);
+    expect((await insert(agent)).places).toEqual(['ready']);
+    expect(
+      await it.sql`select (select count(*)::int from leases) as leased, (select count(*)::int from ready) as queued`,
+    ).toEqual([{ leased: 1, queued: 1 }]);
+  });
+
   test('a hand-off takes no more slots than there are, and spreads what one batch brings over several agents', async () => {
     const [one, two] = [await it.agent({ slots: 2 }), await it.agent({ slots: 1 })];
     const { places } = await insert(one, two, one, two, one);
