@@ -17,7 +17,11 @@ const SUITES = {
   },
 };
 
+/** What has no tests of its own, but options: bugs that are seeded into a copy of the tree. */
+const MUTANTS = ['--import', 'tsx', '--conditions=development', 'scripts/mutants/main.ts'];
+
 const USAGE = `npm run proof -- ${Object.keys(SUITES).join(' | ')}
+npm run proof -- mutants [--only WORDS …] [--workers N]
 
   --seed   for what chance decides: the same seed, the same load and the same faults in the same order
   --scale  how many fiftieths of the whole size, 50 unless said
@@ -43,6 +47,11 @@ function options() {
   }
   console.error(USAGE);
   process.exit(2);
+}
+
+if (process.argv[2] === 'mutants') {
+  const mutants = spawn(process.execPath, [...MUTANTS, ...process.argv.slice(3)], { stdio: 'inherit' });
+  process.exit(await new Promise((resolve) => mutants.once('exit', (code) => resolve(code ?? 1))));
 }
 
 const { suite, seed, scale, slack, json } = options();

@@ -7,9 +7,10 @@ declare module 'vitest' {
   }
 }
 
-/** One Postgres for the run. Test files find it in the environment, so that the kit needs no vitest; or by `inject`. */
+/** One Postgres for the run, where there is none for several. Test files find it in the environment, so that the kit needs no vitest; or by `inject`. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const server = await startTestPostgres();
+  const shared = process.env[POSTGRES_ENV[18]];
+  const server = shared ? { url: shared, stop: async () => {} } : await startTestPostgres();
   process.env[POSTGRES_ENV[18]] = server.url;
   project.provide('postgresUrl', server.url);
   return server.stop;

@@ -32,7 +32,7 @@ export async function workAll(
 }
 
 /** A token for so many agents. */
-export async function enrolled(cluster: Cluster, agents: number): Promise<string> {
+async function enrolled(cluster: Cluster, agents: number): Promise<string> {
   const admin = createClient({ url: cluster.url, credential: cluster.adminKey });
   return (await persist(() => admin(createEnrollmentToken, { body: { max_uses: agents } }))).enrollment_token;
 }
