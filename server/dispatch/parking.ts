@@ -1,3 +1,4 @@
+import type { HangUp } from '../platform/ctx.ts';
 import type { Offer } from '../tasks/submit.ts';
 import type { ClaimedRun } from './store/held-runs.ts';
 
@@ -83,7 +84,7 @@ export class Parking {
   park(
     { cancel = [], mark = this.told, ...poll }: Waiting & { cancel?: number[]; mark?: number },
     waitMs: number,
-    signal: AbortSignal,
+    signal: HangUp,
   ): Promise<News> {
     if (waitMs === 0) return Promise.resolve({ runs: [], cancel });
     const older = this.byAgent.get(poll.agent_id);
@@ -108,7 +109,7 @@ export class Parking {
       this.byAgent.set(poll.agent_id, parked);
       for (const id of parked.classIds) this.index(id, parked);
       if (this.closed || signal.aborted || (this.newsFor.get(poll.agent_id) ?? 0) > mark) return end();
-      signal.addEventListener('abort', end, { once: true });
+      signal.addEventListener('abort', end);
       if (this.hasNews(parked, mark)) void this.claimFor(parked);
     });
   }

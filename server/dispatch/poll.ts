@@ -3,10 +3,10 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { fenceOf, runIdOf } from '@muster/shared/ids';
 import { refuseOtherLife, refuseStale } from '../agents/current.ts';
-import type { Ctx } from '../platform/ctx.ts';
+import type { Ctx, HangUp } from '../platform/ctx.ts';
 import { JsonText } from '../platform/endpoint.ts';
 import type { Dispatch } from './dispatch.ts';
-import type { News } from './parking.ts';
+import type { News, Parking } from './parking.ts';
 import type { Life, Verdict } from './report.ts';
 import type { Standing } from './store/claim.ts';
 import { type ClaimedRun, findHeldRuns, listHeldRuns } from './store/held-runs.ts';
@@ -59,9 +59,24 @@ export async function poll(
     mark,
   };
   const atMost = held.cancel.length > 0 ? CANCEL_WAIT_MS : open ? body.wait_ms : CLOSED_WAIT_MS;
-  const news = await dispatch.parking.park(waiting, Math.min(body.wait_ms, atMost), ctx.signal);
-  if (news.runs.length + news.cancel.length === 0) dispatch.emptyPolls.take(agent_id, EMPTY_POLLS_PER_MINUTE);
-  return answer(news, body.results ?? [], verdicts, standing.lease_expires_at);
+  return wait(dispatch, waiting, {
+    ms: Math.min(body.wait_ms, atMost),
+    signal: ctx.signal,
+    until: standing.lease_expires_at,
+  });
+}
+
+/** Waits for news. All that is not needed for the answer is let go meanwhile, as thousands wait at a time. */
+function wait(
+  { parking, emptyPolls }: Dispatch,
+  waiting: Parameters<Parking['park']>[0],
+  { ms, signal, until }: { ms: number; signal: HangUp; until: Date | null },
+): Promise<JsonText> {
+  const { agent_id } = waiting;
+  return parking.park(waiting, ms, signal).then((news) => {
+    if (news.runs.length + news.cancel.length === 0) emptyPolls.take(agent_id, EMPTY_POLLS_PER_MINUTE);
+    return answer(news, [], [], until);
+  });
 }
 
 /**

@@ -3,7 +3,7 @@ import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
 import type { TaskClass } from '../tasks/store/classes.ts';
-import { mismatch, preference } from './match.ts';
+import { type Candidate, mismatch, preference } from './match.ts';
 
 /** How long what an agent can do is believed without asking again, in milliseconds. */
 const BELIEF_MS = 2_000;
@@ -21,9 +21,16 @@ export interface Roster {
   forget(agentId: string): void;
 }
 
+/** What agents are that can do the same: they share one list of classes, made again only when a class came up or was paused. */
+interface Kind {
+  agent: Candidate;
+  of: readonly TaskClass[];
+  ids: readonly number[];
+}
+
 export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster {
-  const known = new Map<string, { row: CandidateRow; until: number }>();
-  const memo = new Map<string, { of: readonly TaskClass[]; ids: number[] }>();
+  const known = new Map<string, { kind: Kind; until: number }>();
+  const kinds = new Map<string, Kind>();
   /** How often each agent was forgotten: what was asked about it before is not believed. */
   const forgotten = new Map<string, number>();
   const load = createBatcher(async (ids: string[]) => {
@@ -31,40 +38,46 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
     return ids.map((id) => rows.get(id));
   });
 
-  // Agents that can do the same share one list, made again only when a class came up or was paused.
-  const matching = (row: CandidateRow): readonly number[] => {
-    const key = JSON.stringify([row.owner, row.serves, row.capabilities, row.labels, row.slots]);
+  const kindOf = ({ owner, serves, capabilities, labels, slots }: CandidateRow): Kind => {
+    const key = JSON.stringify([owner, serves, capabilities, labels, slots]);
+    const kind = kinds.get(key) ?? { agent: { owner, serves, capabilities, labels, slots }, of: [], ids: [] };
+    if (kinds.size > 10_000) kinds.clear();
+    kinds.set(key, kind);
+    return kind;
+  };
+  const matching = (kind: Kind): readonly number[] => {
     const open = classes.open();
-    const found = memo.get(key);
-    if (found?.of === open) return found.ids;
-    const ids = open.filter((it) => mismatch(row, it) === undefined).map((it) => it.class_id);
-    if (memo.size > 10_000) memo.clear();
-    memo.set(key, { of: open, ids });
-    return ids;
+    if (kind.of !== open)
+      Object.assign(kind, {
+        of: open,
+        ids: open.filter((it) => mismatch(kind.agent, it) === undefined).map((it) => it.class_id),
+      });
+    return kind.ids;
   };
   return {
     async classesOf(agentId) {
       const belief = known.get(agentId);
-      if (belief && belief.until > performance.now()) return matching(belief.row);
+      if (belief && belief.until > performance.now()) return matching(belief.kind);
       const before = forgotten.get(agentId);
       const row = await load(agentId);
       if (!row) return undefined;
-      if (forgotten.get(agentId) !== before) return matching(row);
+      const kind = kindOf(row);
+      if (forgotten.get(agentId) !== before) return matching(kind);
       if (known.size > 200_000) known.clear();
-      known.set(agentId, { row, until: performance.now() + BELIEF_MS });
-      return matching(row);
+      known.set(agentId, { kind, until: performance.now() + BELIEF_MS });
+      return matching(kind);
     },
     knownClassesOf(agentId) {
       const belief = known.get(agentId);
-      return belief && matching(belief.row);
+      return belief && matching(belief.kind);
     },
     matches(agentId, task) {
       const belief = known.get(agentId);
-      return belief !== undefined && !classes.isPaused(task) && mismatch(belief.row, task) === undefined;
+      return belief !== undefined && !classes.isPaused(task) && mismatch(belief.kind.agent, task) === undefined;
     },
     preference(agentId, classId) {
       const [belief, task] = [known.get(agentId), classes.find(classId)];
-      return belief && task && preference(belief.row, task);
+      return belief && task && preference(belief.kind.agent, task);
     },
     forget(agentId) {
       known.delete(agentId);

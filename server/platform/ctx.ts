@@ -16,6 +16,13 @@ export interface Deps {
   notifier: Notifier;
 }
 
+/** As much of an AbortSignal as is needed of one that ends when the caller hangs up: a whole one is a kilobyte, and each poll that waits has one. */
+export interface HangUp {
+  readonly aborted: boolean;
+  addEventListener(type: 'abort', act: () => void): void;
+  removeEventListener(type: 'abort', act: () => void): void;
+}
+
 /** What a verb is given: the coordinator's parts, and who asks. */
 export interface Ctx extends Deps {
   principal: Principal;
@@ -30,7 +37,7 @@ export interface Ctx extends Deps {
   ifMatch: string | undefined;
   traceparent: string | undefined;
   /** Ends when the caller hangs up. */
-  signal: AbortSignal;
+  signal: HangUp;
 }
 
 /** Whose things the caller makes: only the holder of a key makes or lists any. */

@@ -8,7 +8,7 @@ import type { z } from 'zod';
 import type { Admission } from './admission.ts';
 import { type Authenticator, authenticate, authorise, credentialIn, type Principal } from './auth.ts';
 import { inTurn, readJson, readText } from './body.ts';
-import type { Ctx, Deps } from './ctx.ts';
+import type { Ctx, Deps, HangUp } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
 import { invalid } from './errors.ts';
 import { type Answer, type Asking, type Exchange, flat, problemAnswer, toResponse } from './http-answer.ts';
@@ -77,7 +77,6 @@ class Asked implements Ctx {
   readonly ifMatch: string | undefined;
   readonly traceparent: string | undefined;
   readonly #outgoing: ServerResponse;
-  #signal: AbortSignal | undefined;
 
   constructor(deps: Deps, principal: Principal, requestId: string, address: string | undefined, of: Exchange) {
     this.coordinatorId = deps.coordinatorId;
@@ -97,18 +96,30 @@ class Asked implements Ctx {
   }
 
   /** Made when it is asked for: only a poll that waits needs one. */
-  get signal(): AbortSignal {
-    this.#signal ??= hungUp(this.#outgoing);
-    return this.#signal;
+  get signal(): HangUp {
+    return new HungUp(this.#outgoing);
   }
 }
 
-function hungUp(outgoing: ServerResponse): AbortSignal {
-  const end = new AbortController();
-  const look = () => outgoing.writableFinished || end.abort();
-  if (outgoing.closed) look();
-  else outgoing.once('close', look);
-  return end.signal;
+/** An answer closes when its caller hangs up, or when all of it was sent: by then nobody listens any more. */
+class HungUp implements HangUp {
+  readonly #outgoing: ServerResponse;
+
+  constructor(outgoing: ServerResponse) {
+    this.#outgoing = outgoing;
+  }
+
+  get aborted(): boolean {
+    return this.#outgoing.closed && !this.#outgoing.writableFinished;
+  }
+
+  addEventListener(_: 'abort', act: () => void): void {
+    this.#outgoing.on('close', act);
+  }
+
+  removeEventListener(_: 'abort', act: () => void): void {
+    this.#outgoing.off('close', act);
+  }
 }
 
 /** How long a request may take to be read and looked up, in milliseconds, before it is asked anew who sends it: somebody who was sent away meanwhile is to be gone. */

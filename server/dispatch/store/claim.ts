@@ -96,11 +96,16 @@ select c.agent_id, null, null, null, null, null, null, c.fence, c.class_id, c.ta
   c.timeout_seconds, c.slot_cost, c.traceparent, ${checkpointOf('c')}
 from claimed c order by fence nulls first`;
 
-const CLAIMS = Object.fromEntries(
-  Object.entries(headsOf).map(([form, heads]) => [
-    form,
-    { sole: claiming(heads, sole(heads.order)), shared: claiming(heads, shared(heads.order)) },
-  ]),
+type Form = keyof typeof headsOf;
+const FORMS = Object.keys(headsOf) as Form[];
+const textsOf = (forms: Form[], way: typeof shared) =>
+  Object.fromEntries(forms.map((form) => [form, claiming(headsOf[form], way(headsOf[form].order))]));
+
+const SHARED = textsOf(FORMS, shared);
+/** Of a single class one agent claims by `CLAIM_ONE`. */
+const SOLE = textsOf(
+  FORMS.filter((form) => form !== 'single'),
+  sole,
 );
 
 /** How an agent stands, or a run of one. */
@@ -119,7 +124,7 @@ export interface Claimed {
 }
 
 /** Which statement claims of these classes: the more is asked of the order, the more it does. */
-function formOf(lanes: readonly Lane[]): keyof typeof headsOf {
+function formOf(lanes: readonly Lane[]): Form {
   if (lanes.some((lane) => lane.slot_cost > 1)) return 'costly';
   if (lanes.some((lane) => lane.limited)) return 'limited';
   if (lanes.some((lane) => lane.owner !== lanes[0]!.owner)) return 'fair';
@@ -136,7 +141,7 @@ export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes
         prepare: true,
       })
     : hot.unsafe<ClaimRow[]>(
-        CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'],
+        (claimants.length === 1 ? SOLE : SHARED)[form]!,
         [
           ...[column('agent_id'), column('boot_id'), column('want')],
           ...headsOf[form].columns.map((name) => arrayLiteral(lanes.map((lane) => lane[name]))),
