@@ -120,8 +120,8 @@ async function applyHeld(hot: Sql, results: readonly NewResult[]): Promise<Appli
       },
       {
         file: 'server/dispatch/store/claim.ts',
-        find: "CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'],",
-        replace: `CLAIMS[form]![claimants.length === 1 ? 'sole' : 'shared'].replace(
+        find: '(claimants.length === 1 ? SOLE : SHARED)[form]!,',
+        replace: `(claimants.length === 1 ? SOLE : SHARED)[form]!.replace(
           'limit_held(scope, name, max_running, n)', \`coalesce(('\${held}'::jsonb ->> (scope || ':' || name))::int, 0)\`),`,
       },
     ],
