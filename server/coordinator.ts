@@ -28,6 +28,8 @@ import { ensureOutcomeReader } from './schedules/store/outcomes.ts';
 import { createClasses } from './tasks/classes.ts';
 import { createLimits } from './tasks/limits.ts';
 import { createSubmitter } from './tasks/submit.ts';
+import type { Random } from './trust/draw.ts';
+import { createVerification } from './verification/verifier.ts';
 
 /** A running coordinator. */
 export interface Coordinator {
@@ -49,7 +51,11 @@ const LEAVE_MS = 2_000;
 /** Starts a coordinator: database, tables, keys, loops, HTTP. Whatever was opened before something failed is closed again. */
 export async function startCoordinator(
   config: Config,
-  { log = createLog(config.logLevel), postgres }: { log?: Log; postgres?: Promise<EmbeddedPostgres> } = {},
+  {
+    log = createLog(config.logLevel),
+    postgres,
+    random = Math.random,
+  }: { log?: Log; postgres?: Promise<EmbeddedPostgres>; random?: Random } = {},
 ): Promise<Coordinator> {
   const opened: (() => Promise<unknown>)[] = [];
   const close = async () => {
@@ -58,7 +64,7 @@ export async function startCoordinator(
   };
   try {
     const databaseUrl = await findDatabase(config, log, opened, postgres);
-    return await open(config, databaseUrl, log, opened, close);
+    return await open({ config, databaseUrl, log, random }, opened, close);
   } catch (error) {
     await close();
     throw error;
@@ -66,9 +72,7 @@ export async function startCoordinator(
 }
 
 async function open(
-  config: Config,
-  databaseUrl: string,
-  log: Log,
+  { config, databaseUrl, log, random }: { config: Config; databaseUrl: string; log: Log; random: Random },
   opened: (() => Promise<unknown>)[],
   close: () => Promise<void>,
 ): Promise<Coordinator> {
@@ -91,7 +95,8 @@ async function open(
   await Promise.all([classes.refresh(), limits.refresh(), ensureOutcomeReader(db.admin)]);
   let url = '';
   const proofs = createProofs(deps, () => url);
-  const dispatch = createDispatch(deps, { classes, limits }, keys, proofs);
+  const verification = createVerification(deps, classes, limits, random);
+  const dispatch = createDispatch(deps, { classes, limits, verifier: verification }, keys, proofs);
   const submitter = createSubmitter(deps, classes, dispatch.handOff);
 
   let draining = false;
@@ -111,7 +116,7 @@ async function open(
     admission: createAdmission(),
     headers: securityHeaders(config),
   };
-  const loops = loopsOf(deps, { dispatch, apiKeys, revocations, heads, url: () => url });
+  const loops = loopsOf(deps, { dispatch, verification, apiKeys, revocations, heads, url: () => url });
   const tick = async () => {
     for (const loop of loops) await loop.tick();
   };

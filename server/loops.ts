@@ -17,10 +17,13 @@ import { retainExecutionsLoop } from './schedules/retain.ts';
 import { tickLoop } from './schedules/tick.ts';
 import { expireLoop, forgetOnceLoop, holdLoop, promoteLoop, unblockLoop } from './tasks/loops.ts';
 import { standingLoop } from './trust/loops.ts';
+import { judgeLoop } from './verification/loops.ts';
+import type { Verification } from './verification/verifier.ts';
 
 /** What loops look after besides rows. */
 export interface LoopParts {
   dispatch: Dispatch;
+  verification: Verification;
   apiKeys: ApiKeyAuth;
   revocations: Revocations;
   heads: Heads;
@@ -28,7 +31,7 @@ export interface LoopParts {
 }
 
 /** Every loop of a coordinator. The first keeps the clock, so it goes first wherever all are ticked. */
-export const loopsOf = (deps: Deps, { dispatch, apiKeys, revocations, heads, url }: LoopParts): Loop[] =>
+export const loopsOf = (deps: Deps, { dispatch, verification, apiKeys, revocations, heads, url }: LoopParts): Loop[] =>
   createLoops(
     [
       clusterLoop(deps, url),
@@ -48,11 +51,12 @@ export const loopsOf = (deps: Deps, { dispatch, apiKeys, revocations, heads, url
       holdLoop(deps),
       reapLoop(deps),
       standingLoop(deps),
+      judgeLoop(verification),
       tickLoop(deps, dispatch.classes),
       outcomeLoop(deps),
       retainLoop(deps),
       retainExecutionsLoop(deps),
-      sweepLoop(deps, dispatch),
+      sweepLoop(deps, dispatch, verification),
       roomLoop(deps, dispatch),
     ],
     deps.db.hot,

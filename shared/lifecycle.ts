@@ -3,7 +3,8 @@ export type Machine = Record<string, Record<string, readonly string[]>>;
 
 /**
  * A task. It is never written on its normal path: the state is read off where its rows are.
- * BLOCKED: a row in `blocked`; PENDING: a row in `ready` or `delayed`; ASSIGNED, RUNNING: a row in `leases`; the others: the final run, or `closed_status`.
+ * BLOCKED: a row in `blocked`; PENDING: a row in `ready` or `delayed`; ASSIGNED, RUNNING: a row in `leases`; VERIFYING: a row in `verifications` that
+ * says so; the others: the final run, or `closed_status`.
  */
 export const TASK = {
   BLOCKED: {
@@ -16,6 +17,7 @@ export const TASK = {
   ASSIGNED: {
     start: ['RUNNING'],
     complete: ['COMPLETED'],
+    verify: ['VERIFYING'],
     fail: ['FAILED', 'PENDING'],
     time_out: ['TIMED_OUT', 'PENDING'],
     requeue: ['PENDING', 'FAILED'],
@@ -23,10 +25,18 @@ export const TASK = {
   },
   RUNNING: {
     complete: ['COMPLETED'],
+    verify: ['VERIFYING'],
     fail: ['FAILED', 'PENDING'],
     time_out: ['TIMED_OUT', 'PENDING'],
     requeue: ['PENDING', 'FAILED'],
     cancel: ['CANCELLED'],
+  },
+  VERIFYING: {
+    agree: ['COMPLETED'],
+    accept: ['COMPLETED'],
+    dispute: ['FAILED'],
+    cancel: ['CANCELLED'],
+    time_out: ['TIMED_OUT'],
   },
   COMPLETED: {},
   FAILED: { retry: ['PENDING'] },

@@ -15,7 +15,8 @@ const INVARIANTS: Record<string, string> = {
     with places as (
       select task_id, replica, 'ready' as place from ready union all select task_id, replica, 'delayed' from delayed union all select task_id, 0, 'blocked' from blocked
       union all select task_id, 0, 'gated' from gated
-      union all select task_id, replica, 'leases' from leases where cancel_requested_at is null)
+      union all select task_id, 0, 'verifications' from verifications where state = 'VERIFYING'
+      union all select task_id, replica, 'leases' from leases where cancel_requested_at is null and replica = 0)
     select coalesce(t.task_id, p.task_id) as task_id, t.closed_status, array_agg(p.place) as places from tasks t full join places p using (task_id)
     group by t.task_id, p.task_id, t.closed_status
     having count(p.place) <> case when t.task_id is null or t.closed_status is not null
@@ -29,13 +30,14 @@ const INVARIANTS: Record<string, string> = {
   'a concurrency key counts those under way, and no more than it may': `
     select l.owner, l.concurrency_key, l.held, l.max, count(u.task_id) as under_way from concurrency_limits l left join (
       select t.owner, t.concurrency_key, t.task_id from tasks t
-      join (select task_id from ready union all select task_id from delayed union all select task_id from leases) p using (task_id)
+      join (select task_id from ready union all select task_id from delayed union all select task_id from leases where replica = 0
+        union all select task_id from verifications where state = 'VERIFYING') p using (task_id)
     ) u using (owner, concurrency_key) group by 1, 2, 3, 4 having l.held <> count(u.task_id) or l.held > l.max`,
   'a unique key is of an open task that has it': `
     select k.unique_key, k.task_id from unique_keys k left join task_state s using (task_id)
     where s.unique_key is distinct from k.unique_key or s.status in ('COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED', 'SKIPPED')
     union all select s.unique_key, s.task_id from task_state s left join unique_keys k using (task_id)
-    where s.unique_key is not null and k.task_id is null and s.status in ('BLOCKED', 'PENDING', 'ASSIGNED', 'RUNNING')`,
+    where s.unique_key is not null and k.task_id is null and s.status in ('BLOCKED', 'PENDING', 'ASSIGNED', 'RUNNING', 'VERIFYING')`,
   'a run to be stopped is of a cancelled task': `
     select l.fence, t.closed_status from leases l join tasks t using (task_id)
     where l.cancel_requested_at is not null and t.closed_status is distinct from 'CANCELLED'`,
@@ -43,15 +45,16 @@ const INVARIANTS: Record<string, string> = {
     select t.task_id, t.closed_status, count(*) as final_runs from tasks t join runs r on r.task_id = t.task_id and r.final and r.fence > t.reset_fence
     group by t.task_id having count(*) + (t.closed_status is not null)::int > 1`,
   'only an end that says so is final': `
-    select fence, status from runs where final and status in ('CANCELLED', 'RETURNED') or status = 'COMPLETED' and not final`,
+    select fence, status from runs where final and status in ('CANCELLED', 'RETURNED')
+    union all select fence, status from runs join tasks t using (task_id) where status = 'COMPLETED' and not final and t.verification is null`,
   'a run has a task and an agent, and is not live too': `
     select r.fence from runs r left join agents a using (agent_id) left join tasks t using (task_id) left join leases l on l.fence = r.fence
     where a.agent_id is null or t.task_id is null or l.fence is not null`,
   'attempts count from one': `
     select task_id, attempts from (
       select t.task_id, array_agg(r.attempt order by r.fence) as attempts from tasks t
-      join (select task_id, fence, attempt from runs union all select task_id, fence, attempt from leases) r
-        on r.task_id = t.task_id and r.fence > t.reset_fence group by t.task_id
+      join (select task_id, replica, fence, attempt from runs union all select task_id, replica, fence, attempt from leases) r
+        on r.task_id = t.task_id and r.fence > t.reset_fence group by t.task_id, r.replica
     ) a where attempts <> array(select generate_series(1, cardinality(attempts))) and not ${DELETED}`,
   'trust counts the runs that were folded': `
     select agent_id, capability, t.fold_seq, r.n, j.adjusted from trust t full join (
@@ -76,6 +79,26 @@ const INVARIANTS: Record<string, string> = {
     full join (select * from told where kind = 'run.deleted') d using (fence)
     where (ended is null) is distinct from (d.n is not null) or d.n > 1
       or a.n is distinct from 1 or f.n is distinct from case when ended or d.n is not null then 1 end`,
+  'a check is of a task that is verified, and stands as that does': `
+    select v.task_id, v.state, s.status from verifications v left join task_state s using (task_id)
+    where s.verification is null or case when v.state in ('ACCEPTED', 'AGREED', 'REVIEWING') then s.status <> 'COMPLETED' else (v.state = 'VERIFYING') <> (s.status = 'VERIFYING') end
+    union all select task_id, null, status from task_state where status = 'COMPLETED' and verification is not null and finality is null`,
+  'a result is that of the run its check names, and has a finality': `
+    select v.task_id, v.state, v.fence, v.finality from verifications v left join runs r on r.fence = v.fence and r.task_id = v.task_id
+    where v.state in ('ACCEPTED', 'AGREED', 'REVIEWING') and (r.final is not true or v.finality is null)`,
+  'a run that was asked for is wanted, or runs, or has ended': `
+    select q.task_id, q.replica, q.fence, v.state from replicas q left join verifications v using (task_id) left join leases l on l.fence = q.fence left join runs r on r.fence = q.fence
+    where q.fence is null and coalesce(v.state not in ('OPEN', 'VERIFYING', 'REVIEWING', 'ENDED'), true)
+      or q.fence is not null and coalesce(l.replica, r.replica) is distinct from q.replica and not ${DELETED}`,
+  'no two runs that check each other are of one party': `
+    select v.task_id, array_agg(r.fence) as fences from verifications v join tasks t using (task_id)
+    join (select fence, task_id, agent_id, replica from runs union all select fence, task_id, agent_id, replica from leases) r
+      on r.task_id = v.task_id and r.fence > t.reset_fence and r.replica > 0
+    join agents a on a.agent_id = r.agent_id
+    group by v.task_id, case v.apart when 'owner' then a.owner else a.enrollment_token_id end having count(*) > 1`,
+  'a verdict on a run is on that of its agent': `
+    select d.verdict_id, d.fence from verdicts d left join runs r on r.fence = d.fence
+    where d.fence is not null and r.agent_id is distinct from d.agent_id and not ${DELETED}`,
   'a schedule is due when it is active, and knows from when it is paused': `
     select schedule_id, status from schedules where (status = 'ACTIVE') <> (next_run_at is not null) or paused_from is not null and status <> 'PAUSED'`,
   'a due time has one execution, a task no more': `

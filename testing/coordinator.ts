@@ -16,6 +16,8 @@ export interface TestCoordinatorOptions {
   now?: Date | string;
   /** Settings by their names in the environment, over those of a test. */
   env?: Record<string, string | undefined>;
+  /** What is left to chance, in [0, 1). */
+  random?: () => number;
 }
 
 /** A real coordinator in this process, on a database of its own with a clock that can be moved. */
@@ -46,7 +48,8 @@ export async function startCoordinator(options: TestCoordinatorOptions = {}): Pr
     undo.push(() => sql.end({ timeout: 1 }));
     if (options.now !== undefined)
       await sql`update muster_clock set ahead = ${new Date(options.now)}::timestamptz - statement_timestamp()`;
-    const running = await start(parseConfig(environment(databaseUrl, scratch.path, options.env)));
+    const config = parseConfig(environment(databaseUrl, scratch.path, options.env));
+    const running = await start(config, options.random ? { random: options.random } : {});
     undo.push(() => running.stop());
     undo.push(tickWithClock(databaseUrl, () => running.tick()));
     // A network that has been steady for long: what a test's agent loses is taken back at once, not after a first lease time.

@@ -1,3 +1,4 @@
+import type { Verifier } from '@muster/server/dispatch/claim';
 import { type Claimant, claimTasks, type Standing } from '@muster/server/dispatch/store/claim';
 import type { Lane } from '@muster/server/dispatch/store/heads';
 import { beatCoordinator } from '@muster/server/ops/store';
@@ -92,7 +93,7 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
         classes.get(key) ??
         ensureClass(
           sql,
-          { owner, capability, labels_required: {}, labels_preferred: {}, slot_cost },
+          { owner, capability, labels_required: {}, labels_preferred: {}, slot_cost, verified: false },
           slot_cost === 1 ? '' : String(slot_cost),
           MOST_CLASSES,
         ).then((it) => it!.class_id);
@@ -133,6 +134,15 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
   };
   return rows;
 }
+
+/** Nobody checks anybody's answers. */
+export const unverified: Verifier = {
+  verified: new Set(),
+  wants: () => false,
+  claim: async () => [],
+  async claimed() {},
+  reported() {},
+};
 
 /** A class as a claim sees it that no limit concerns. */
 export const lane = (class_id: number, more: Partial<Lane> = {}): Lane => ({
@@ -194,6 +204,7 @@ const newTask = (seed: Partial<NewTask> & { class_id: number }): NewTask => ({
   idempotency_key: null,
   request_hash: null,
   schedule_id: null,
+  verification: null,
   traceparent: null,
   run_at: null,
   expires_at: null,

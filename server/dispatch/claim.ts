@@ -3,11 +3,26 @@ import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
 import type { Limits } from '../tasks/limits.ts';
 import { Fairness } from './fairness.ts';
-import { type Claimant, claimTasks, type Standing } from './store/claim.ts';
+import { type Claimant, type Claimed, claimTasks, type Standing } from './store/claim.ts';
 import type { Lane } from './store/heads.ts';
+import type { ClaimedRun } from './store/held-runs.ts';
 
 interface Claim extends Claimant {
   classIds: readonly number[];
+}
+
+/** What is wanted besides what is ready, and what follows where others check the answers. Verification gives it; dispatch knows no more of it. */
+export interface Verifier {
+  /** The classes whose answers others check. */
+  verified: ReadonlySet<number>;
+  /** Whether runs are wanted of any of these classes. */
+  wants(classIds: readonly number[]): boolean;
+  /** Gives an agent runs that are wanted, as far as they are for it. */
+  claim(claimant: Claimant, classIds: readonly number[]): Promise<ClaimedRun[]>;
+  /** Draws how closely the answers of runs are looked at. */
+  claimed(fences: readonly number[]): Promise<void>;
+  /** Answers have come in that others check. */
+  reported(): void;
 }
 
 /** Claims work for a poll: those that ask together are served by one statement for each set of classes. */
@@ -20,6 +35,7 @@ export function createClaimer(
   { db }: Pick<Deps, 'db'>,
   classes: Pick<Classes, 'find' | 'costly'>,
   limits: Limits,
+  verifier: Verifier,
 ): Claimer {
   const fairness = new Fairness((owner) => limits.weightOf(owner));
   const lanesOf = (classIds: readonly number[]): Lane[] =>
@@ -30,6 +46,9 @@ export function createClaimer(
   const claimOnce = async (claims: readonly Claim[]) => {
     const lanes = lanesOf(claims[0]!.want === 0 ? [] : claims[0]!.classIds);
     const claimed = await claimTasks(db.hot, claims, lanes);
+    if (verifier.verified.size > 0 && [...claimed.taken.keys()].some((id) => verifier.verified.has(id)))
+      // What was claimed is told, whatever becomes of this: a result that nobody drew for is drawn for when it comes.
+      await verifier.claimed(fencesOf(claimed)).catch(() => {});
     if (lanes.length > 1) {
       const begun = new Map<string, { lane: Lane; n: number }>();
       for (const lane of lanes)
@@ -68,12 +87,21 @@ export function createClaimer(
   const plain = createBatcher(claimAll, { maxItems: 500 });
   const limited = createBatcher(claimAll, { maxItems: 500 });
   const costly = createBatcher(claimAll, { maxItems: 1, inFlight: 2 });
-  return (claim) => {
+  const ready: Claimer = (claim) => {
     if (claim.want === 0) return plain(claim);
     if (classes.costly.size > 0 && claim.classIds.some((id) => classes.costly.has(id))) return costly(claim);
     return limits.any && claim.classIds.some((id) => limits.concern(classes.find(id))) ? limited(claim) : plain(claim);
   };
+  return async (claim) => {
+    if (claim.want === 0 || !verifier.wants(claim.classIds)) return ready(claim);
+    const runs = await verifier.claim(claim, claim.classIds);
+    const standing = await ready({ ...claim, want: claim.want - runs.length });
+    return standing && runs.length > 0 ? { ...standing, able: true, runs: [...runs, ...standing.runs] } : standing;
+  };
 }
+
+const fencesOf = ({ standings }: Claimed): number[] =>
+  [...standings.values()].flatMap(({ runs }) => runs.map(({ fence }) => fence));
 
 const isEmptyHanded = (it: Standing | undefined) => it?.able === true && it.runs.length === 0;
 

@@ -5,7 +5,7 @@ import { createRateLimit, type RateLimit } from '../platform/rate-limit.ts';
 import type { Classes } from '../tasks/classes.ts';
 import type { Limits } from '../tasks/limits.ts';
 import type { HandOff } from '../tasks/submit.ts';
-import { type Claimer, createClaimer } from './claim.ts';
+import { type Claimer, createClaimer, type Verifier } from './claim.ts';
 import { createDoor, type Door } from './door.ts';
 import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
 import { Looks } from './looks.ts';
@@ -39,11 +39,11 @@ export interface Dispatch {
 
 export function createDispatch(
   deps: Deps,
-  { classes, limits }: Pick<Dispatch, 'classes' | 'limits'>,
+  { classes, limits, verifier }: Pick<Dispatch, 'classes' | 'limits'> & { verifier: Verifier },
   keys: SigningKeys,
   proofs: Proofs,
 ): Dispatch {
-  const claim = createClaimer(deps, classes, limits);
+  const claim = createClaimer(deps, classes, limits, verifier);
   const roster = createRoster(deps, classes);
   const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
@@ -61,11 +61,11 @@ export function createDispatch(
   });
   const isLimited = (id: number) => limits.concern(classes.find(id));
   const limited = () => (limits.any ? parking.awaited().filter(isLimited) : []);
-  const reporter = createReporter(deps);
+  const reporter = createReporter(deps, verifier);
   limits.onChange(() => parking.wake(parking.awaited()));
   deps.notifier.on('limited', () => void limits.refresh().catch(() => {}));
   deps.notifier.on('paused', () => void classes.refresh().catch(() => {}));
-  deps.notifier.on('ready', (classIds) => parking.wake(classIds));
+  for (const news of ['ready', 'wanted'] as const) deps.notifier.on(news, (classIds) => parking.wake(classIds));
   deps.notifier.on('cancelled', (run) => parking.cancel(run));
   deps.notifier.on('changed', (agentId) => {
     roster.forget(agentId);

@@ -26,7 +26,7 @@ export async function explainTask(ctx: Ctx, classes: Classes, taskId: string) {
   const task = classes.find(place.class_id)!;
   const where = placeOf(place);
   const paused = classes.isPaused(task);
-  const waits = where !== 'leased' && where !== 'ended';
+  const waits = where !== 'leased' && where !== 'verifying' && where !== 'ended';
   const candidates = waits ? await judge(ctx, task, paused) : [];
   const limits = where === 'ready' ? await countLimits(ctx.db.admin, task) : [];
   return {
@@ -48,8 +48,9 @@ function placeOf({
   open,
   until,
   gate,
-}: Place): 'blocked' | 'delayed' | 'gated' | 'ready' | 'leased' | 'ended' {
+}: Place): 'blocked' | 'delayed' | 'gated' | 'ready' | 'leased' | 'verifying' | 'ended' {
   if (isTerminal(status)) return 'ended';
+  if (status === 'VERIFYING') return 'verifying';
   if (agent_id !== null) return 'leased';
   if (open !== null) return 'blocked';
   if (until !== null) return 'delayed';
@@ -83,6 +84,8 @@ function reasonOf(
       return `it is ${place.status}`;
     case 'leased':
       return `it is ${place.status} at agent ${place.agent_id}`;
+    case 'verifying':
+      return place.note ?? 'it has an answer, which others check';
     case 'blocked':
       return `it waits for ${place.open} other tasks`;
     case 'delayed':

@@ -21,14 +21,18 @@ export const reapLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | '
 });
 
 /** Lets parked polls look for work nobody told them of: made by a coordinator that died before it could, or lost by the network. */
-export const sweepLoop = ({ db }: Pick<Deps, 'db'>, { parking, classes, limits }: Dispatch): LoopSpec => ({
+export const sweepLoop = (
+  { db }: Pick<Deps, 'db'>,
+  { parking, classes, limits }: Dispatch,
+  { refresh }: { refresh(): Promise<number[]> },
+): LoopSpec => ({
   name: 'dispatch.sweep',
   intervalMs: 1_000,
   async tick() {
-    await Promise.all([classes.refresh(), limits.refresh()]);
+    const [wanted] = await Promise.all([refresh(), classes.refresh(), limits.refresh()]);
     const awaited = parking.awaited();
     if (awaited.length === 0) return 0;
-    const found = await findReadyClasses(db.hot, awaited);
+    const found = [...new Set([...wanted, ...(await findReadyClasses(db.hot, awaited))])];
     parking.wake(found);
     return found.length;
   },

@@ -17,6 +17,7 @@ const task = (it: Partial<TaskClass>): TaskClass => ({
   labels_required: {},
   labels_preferred: {},
   slot_cost: 1,
+  verified: false,
   ...it,
 });
 

@@ -6,6 +6,7 @@ import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
 import { isDataError } from '../platform/storage-errors.ts';
 import { unblock } from '../tasks/unblock.ts';
+import type { Verifier } from './claim.ts';
 import { type AppliedResult, applyResults, findEndedRuns, findTaskStatus, type NewResult } from './store/results.ts';
 
 /** What became of a reported result. `code` says why it was not applied; a replay of what was applied before has none. */
@@ -38,7 +39,10 @@ function distinct(results: readonly NewResult[]): NewResult[] {
   return [...seen.values()];
 }
 
-export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>): Reporter {
+export function createReporter(
+  { db, notifier }: Pick<Deps, 'db' | 'notifier'>,
+  { reported }: Pick<Verifier, 'reported'>,
+): Reporter {
   const applyAll = async (results: NewResult[]): Promise<Verdict[]> => {
     const given = distinct(results).sort((a, b) => a.fence - b.fence);
     const applied = await applyResults(db.hot, given);
@@ -46,7 +50,8 @@ export function createReporter({ db, notifier }: Pick<Deps, 'db' | 'notifier'>):
       'ready',
       applied.filter((it) => it.next === 'ready').map((it) => it.class_id),
     );
-    // At once; the loop does so in any case.
+    // At once; the loops do so in any case.
+    if (applied.some((it) => it.verified)) reported();
     if (applied.some((it) => it.awaited)) void unblock({ db, notifier }).catch(() => {});
     return verdicts(results, new Map(applied.map((it) => [given[it.position]!, it])));
   };
@@ -117,12 +122,14 @@ function toRow({ agent_id, boot_id }: Life, { run_id, fence, outcome, result_dat
   };
 }
 
-function appliedVerdict(result: NewResult, { next, run_status }: AppliedResult): Verdict {
+function appliedVerdict(result: NewResult, { next, run_status, verified }: AppliedResult): Verdict {
   // The task had been cancelled: only the acknowledgement of that is what the agent may still say.
   if (next === 'none')
     return result.status === 'CANCELLED'
       ? { applied: true, task_status: 'CANCELLED' }
       : { applied: false, code: 'task-terminal' };
+  // Whether an answer is checked, and by whom, is not for its agent to know.
+  if (verified && run_status === 'COMPLETED') return { applied: true, task_status: 'VERIFYING' };
   return { applied: true, task_status: next === 'final' ? (run_status as TaskStatus) : 'PENDING' };
 }
 

@@ -62,5 +62,12 @@ function fieldErrors(base: string, issue: z.core.$ZodIssue): { pointer: string; 
   const at = (path: readonly PropertyKey[]) => [base, ...path.map(pointerPart)].join('/');
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => ({ pointer: at([...issue.path, key]), detail: 'is not a known field' }));
+  if (issue.code === 'invalid_union') {
+    // What was meant is the one of which only a part is wrong.
+    const meant = issue.errors.filter((of) =>
+      of.every(({ path, code }) => path.length > 0 || code === 'unrecognized_keys'),
+    );
+    if (meant.length === 1) return meant[0]!.flatMap((inner) => fieldErrors(at(issue.path), inner));
+  }
   return [{ pointer: at(issue.path), detail: issue.message }];
 }

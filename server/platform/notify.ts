@@ -6,9 +6,10 @@ import type { Log } from './log.ts';
 
 const CHANNEL = 'muster';
 
-/** What parked polls must hear of: classes there is work of, a capability that was paused or resumed, a limit that was set or ended, a run to be stopped, an agent or an API key that is not what it was, where an agent stands now (`*`: in all it can do), tokens that are over. */
+/** What parked polls must hear of: classes there is work of, classes runs are wanted of besides, a capability that was paused or resumed, a limit that was set or ended, a run to be stopped, an agent or an API key that is not what it was, where an agent stands now (`*`: in all it can do), tokens that are over. */
 export interface News {
   ready: number[];
+  wanted: number[];
   paused: string;
   limited: string;
   cancelled: { agent_id: string; fence: number };
@@ -36,6 +37,7 @@ const CLASSES_AT_ONCE = 400;
 export function createNotifier(db: Database, coordinatorId: string, log: Log): Notifier {
   const handlers: Handlers = {
     ready: [],
+    wanted: [],
     paused: [],
     limited: [],
     cancelled: [],

@@ -5,6 +5,7 @@ import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import { actorOf } from '../audit/record.ts';
 import { type Ctx, ownerOf } from '../platform/ctx.ts';
+import { checkRepeatable } from '../tasks/repeatable.ts';
 import { checkWhen } from './check-when.ts';
 import { limitKey } from './limit.ts';
 import { refuseTaken, taken } from './name.ts';
@@ -21,6 +22,7 @@ export const FORETOLD = 10;
 export async function createSchedule(ctx: Ctx, { query, body }: InputOf<typeof contract.createSchedule>) {
   const rule = ruleOf(body);
   checkTemplate(rule.input_data);
+  checkRepeatable(rule);
   const schedule_id = newId('sched');
   const owner = ownerOf(ctx);
   const now = ctx.clock.now();

@@ -7,6 +7,7 @@ import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import { actorOf } from '../audit/record.ts';
 import { type Ctx, ownerOf } from '../platform/ctx.ts';
+import { checkRepeatable } from '../tasks/repeatable.ts';
 import { checkWhen } from './check-when.ts';
 import { limitKey } from './limit.ts';
 import { passedBy } from './move.ts';
@@ -48,7 +49,10 @@ function told(row: ScheduleRow): { name: string } {
 export async function importSchedules(ctx: Ctx, { query, body }: InputOf<typeof contract.importSchedules>) {
   const rules = body.schedules.map(ruleOf);
   refuseDoubles(rules);
-  for (const [n, rule] of rules.entries()) at(n, () => checkTemplate(rule.input_data));
+  for (const [n, rule] of rules.entries()) {
+    at(n, () => checkTemplate(rule.input_data));
+    at(n, () => checkRepeatable(rule));
+  }
   for (let tries = 1; tries <= TRIES; tries += 1) {
     const { changes, plan } = planOf(ctx, rules, await named(ctx), query.dry_run);
     const done = query.dry_run || plan.length === 0 || (await apply(ctx, changes));

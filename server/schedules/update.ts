@@ -5,6 +5,7 @@ import { ProblemError } from '@muster/shared/errors';
 import { actorOf } from '../audit/record.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { refuseChanged } from '../platform/if-match.ts';
+import { checkRepeatable } from '../tasks/repeatable.ts';
 import { checkWhen } from './check-when.ts';
 import { FORETOLD } from './create.ts';
 import { limitKey } from './limit.ts';
@@ -25,6 +26,7 @@ export async function updateSchedule(ctx: Ctx, { params, query, body }: InputOf<
   const { schedule_id } = params;
   const rule = ruleOf(body);
   checkTemplate(rule.input_data);
+  checkRepeatable(rule);
   for (let tries = 1; tries <= TRIES; tries += 1) {
     const row = await findSchedule(ctx, schedule_id);
     refuseChanged(ctx.ifMatch, `schedule ${schedule_id}`, row.version);

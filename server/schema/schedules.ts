@@ -1,4 +1,5 @@
 import type { Dst, Exclusion, Misfire, Overlap, Target } from '@muster/shared/contract/schedule-rule';
+import type { Verification } from '@muster/shared/contract/verification';
 import { sql } from 'drizzle-orm';
 import { boolean, check, index, integer, jsonb, pgTable, smallint, text, uniqueIndex } from 'drizzle-orm/pg-core';
 import { anyJson, idText, moment } from './columns.ts';
@@ -51,6 +52,7 @@ export const schedules = pgTable(
     labels_required: jsonb().$type<Record<string, string>>().notNull().default({}),
     labels_preferred: jsonb().$type<Record<string, string>>().notNull().default({}),
     slot_cost: smallint().notNull().default(1),
+    verification: jsonb().$type<Verification>().notNull().default(sql`'"none"'::jsonb`),
     concurrency_key: text(),
     concurrency_limit: integer().notNull().default(1),
     tags: text().array().notNull(),

@@ -32,7 +32,9 @@ export const classes = pgTable(
     labels_preferred: jsonb().notNull().default({}),
     /** How many of an agent's slots such a task takes. */
     slot_cost: smallint().notNull().default(1),
-    /** A hash of both kinds of labels and of a slot_cost, for they may be longer than an index takes; empty where there are none. */
+    /** Others check what such a task is answered. */
+    verified: boolean().notNull().default(false),
+    /** A hash of both kinds of labels and of the rest that is out of the ordinary, for they may be longer than an index takes; empty where there are none. */
     labels_hash: text().notNull().default(''),
   },
   (t) => [uniqueIndex('classes_requirements').on(t.owner, t.capability, t.labels_hash)],
@@ -77,12 +79,16 @@ export const tasks = pgTable(
     /** Which one of its batch it was, from 0. */
     batch_index: smallint(),
     traceparent: text(),
+    /** How others check what it is answered; null where nobody does. */
+    verification: jsonb(),
     run_at: moment().notNull(),
     expires_at: moment(),
     created_at: moment().notNull(),
     closed_status: text(),
     closed_at: moment(),
     closed_reason: text(),
+    /** The code of its error, where what was found ended it and no run. */
+    closed_code: text(),
     /** A person's retry forgets the runs up to this fence; they stay as history. */
     reset_fence: bigint({ mode: 'number' }).notNull().default(0),
   },
@@ -91,7 +97,9 @@ export const tasks = pgTable(
     check('tasks_closed_at', sql`(${t.closed_status} is null) = (${t.closed_at} is null)`),
     // A network of one owner pays nothing for it.
     index('tasks_owner').on(t.owner, t.task_id).where(sql`owner <> 'admin'`),
-    index('tasks_timed_out').on(t.closed_at, t.task_id).where(sql`closed_status = 'TIMED_OUT'`),
+    index('tasks_timed_out')
+      .on(t.closed_at, t.task_id)
+      .where(sql`closed_status = 'TIMED_OUT' or closed_code is not null`),
     index('tasks_schedule_id').on(t.schedule_id).where(sql`schedule_id is not null`),
     index('tasks_batch_id').on(t.batch_id).where(sql`batch_id is not null`),
   ],

@@ -1,4 +1,5 @@
 import { type BatchTask, batchTask } from '@muster/shared/contract/batches';
+import { notRepeatable } from '@muster/shared/contract/verification';
 import { type FieldError, ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import { invalid, named, pointerPart } from '../platform/errors.ts';
@@ -33,9 +34,15 @@ export function membersOf(tasks: readonly unknown[]): Member[] {
 function memberOf(task: unknown, index: number): Member {
   const parsed = batchTask.safeParse(task);
   const task_id = newId('task');
-  if (parsed.success) return { index, task_id, task: parsed.data, needs: [] };
+  if (parsed.success) return repeatable({ index, task_id, task: parsed.data, needs: [] });
   const problem = invalid(`#/tasks/${index}`, parsed.error.issues);
   return { index, task_id, task: {} as BatchTask, needs: [], problem };
+}
+
+function repeatable(member: Member): Member {
+  const detail = notRepeatable(member.task);
+  if (detail !== undefined) refuse(member, 'verification', detail);
+  return member;
 }
 
 function resolve(members: readonly Member[], byRef: ReadonlyMap<string, Member>): void {

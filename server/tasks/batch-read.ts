@@ -42,5 +42,12 @@ export async function listBatchResults(
   return new JsonText(`{"data":[${data.join(',')}],"next_cursor":${JSON.stringify(next_cursor)}}`);
 }
 
-const resultText = ({ index, task_id, status, result_data, error, closed_reason }: store.BatchResultRow): string =>
-  `${JSON.stringify({ index, task_id, status }).slice(0, -1)},"result_data":${result_data ?? 'null'},"error":${errorText(error, closed_reason)}}`;
+const resultText = ({
+  result_data,
+  error,
+  closed_reason,
+  closed_code,
+  fits: _,
+  ...row
+}: store.BatchResultRow): string =>
+  `${JSON.stringify(row).slice(0, -1)},"result_data":${result_data ?? 'null'},"error":${errorText(error, closed_reason, closed_code)}}`;

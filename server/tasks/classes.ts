@@ -19,6 +19,8 @@ export interface Classes {
   find(classId: number): TaskClass | undefined;
   /** Those whose tasks take several slots. */
   readonly costly: ReadonlySet<number>;
+  /** Those others check the tasks of. */
+  readonly verified: ReadonlySet<number>;
   /** Tells of every class as it becomes known. */
   onNew(heard: (it: TaskClass) => void): void;
   /** Tells, whenever it was looked, which classes are paused and which are not any more. */
@@ -27,14 +29,15 @@ export interface Classes {
   refresh(): Promise<void>;
 }
 
-/** One text for the same labels, in whatever order they were written, and the same slot_cost; none where there are none. */
-function requirementsHash({ labels_required, labels_preferred, slot_cost }: Requirements): string {
+/** One text for the same labels, in whatever order they were written, and the rest that is out of the ordinary; none where there is nothing of it. */
+function requirementsHash({ labels_required, labels_preferred, slot_cost, verified }: Requirements): string {
   const sorted = [labels_required, labels_preferred].map((it) =>
     Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1)),
   );
-  if (slot_cost === 1 && sorted.every((it) => it.length === 0)) return '';
+  const more = [...(slot_cost === 1 ? [] : [slot_cost]), ...(verified ? ['verified'] : [])];
+  if (more.length === 0 && sorted.every((it) => it.length === 0)) return '';
   return createHash('sha256')
-    .update(JSON.stringify(slot_cost === 1 ? sorted : [...sorted, slot_cost]))
+    .update(JSON.stringify([...sorted, ...more]))
     .digest('base64url');
 }
 
@@ -45,9 +48,12 @@ function refuse(owner: string, most: number): never {
 
 const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
 
+const pausedBy = (set: Set<string>, { owner, capability }: Pause) =>
+  set.size > 0 && (set.has(`${EVERYBODY}\n${capability}`) || set.has(`${owner}\n${capability}`));
+
 export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
   const known = new Map<number, TaskClass>();
-  const costly = new Set<number>();
+  const [costly, verified] = [new Set<number>(), new Set<number>()];
   const list: TaskClass[] = [];
   const heard: ((it: TaskClass) => void)[] = [];
   const ids = new Map<string, number>();
@@ -56,8 +62,6 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
   let pauses = new Set<string>();
   let open: TaskClass[] | undefined;
   let [asked, answered] = [0, 0];
-  const pausedBy = (set: Set<string>, { owner, capability }: Pause) =>
-    set.size > 0 && (set.has(`${EVERYBODY}\n${capability}`) || set.has(`${owner}\n${capability}`));
   const learn = (rows: TaskClass[]) => {
     for (const row of rows) {
       if (known.has(row.class_id)) continue;
@@ -65,6 +69,7 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
       known.set(row.class_id, row);
       list.push(row);
       if (row.slot_cost > 1) costly.add(row.class_id);
+      if (row.verified) verified.add(row.class_id);
       open = undefined;
       for (const hear of heard) hear(row);
     }
@@ -86,7 +91,7 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
   };
   return {
     async idOf(wanted) {
-      const it = { labels_required: {}, labels_preferred: {}, slot_cost: 1, ...wanted };
+      const it = { labels_required: {}, labels_preferred: {}, slot_cost: 1, verified: false, ...wanted };
       const hash = requirementsHash(it);
       const key = keyOf(it, hash);
       const id = ids.get(key);
@@ -98,6 +103,7 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
     all: () => list,
     find: (classId) => known.get(classId),
     costly,
+    verified,
     onNew: (hear) => void heard.push(hear),
     open() {
       open ??= list.filter((it) => !pausedBy(pauses, it));

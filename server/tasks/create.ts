@@ -7,6 +7,7 @@ import { actorOf } from '../audit/record.ts';
 import { type Ctx, ownerOf, shownOwner } from '../platform/ctx.ts';
 import { mismatch, type Once, onceOf } from '../platform/idempotency.ts';
 import { findTask } from './read.ts';
+import { checkRepeatable } from './repeatable.ts';
 import { setLimits } from './store/concurrency.ts';
 import { missingTasks, settleDependencies } from './store/dependencies.ts';
 import { findOnce, findUniques, forgetOnce, pointOnce } from './store/keys.ts';
@@ -24,6 +25,7 @@ export const TRY = { forMs: 5_000, pauseMs: 2, mostMs: 50 };
 /** Submits a task. A request that was made before gets the task it made then; of a unique key only one task is open at a time. */
 export async function createTask(ctx: Ctx, submitter: Submitter, { body }: { body: Body }): Promise<Answer> {
   const once = onceOf(ctx.idempotencyKey, body);
+  checkRepeatable(body);
   await refuseUnknown(ctx, body.depends_on ?? []);
   const { concurrency_key: key, concurrency_limit: max } = body;
   if (key !== undefined) await setLimits(ctx.db.admin, ownerOf(ctx), new Map([[key, max]]));
@@ -124,6 +126,7 @@ export const submissionOf = (ctx: Ctx, body: Body, task_id: string, once?: Once)
   idempotency_key: once?.idempotency_key ?? null,
   request_hash: once?.request_hash ?? null,
   schedule_id: null,
+  verification: body.verification === 'none' ? null : JSON.stringify(body.verification),
   traceparent: ctx.traceparent !== undefined && TRACEPARENT.test(ctx.traceparent) ? ctx.traceparent : null,
   run_at: body.run_at ?? null,
   expires_at: body.expires_at ?? null,

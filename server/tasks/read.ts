@@ -11,8 +11,9 @@ import * as store from './store/read.ts';
 const iso = (at: Date | null): string | null => at?.toISOString() ?? null;
 
 /** A task without its data, as the wire has it. */
-export const showTask = ({ closed_reason: _reason, final_fence: _fence, ...row }: store.TaskRow) => ({
+export const showTask = ({ closed_reason: _r, closed_code: _c, final_fence: _f, ...row }: store.TaskRow) => ({
   ...row,
+  verification: row.verification ?? 'none',
   depends_on: row.depends_on ?? [],
   run_at: row.run_at.toISOString(),
   expires_at: iso(row.expires_at),
@@ -30,8 +31,8 @@ export async function findTask(ctx: Ctx, taskId: string): Promise<store.TaskRow>
 }
 
 /** The error of a task as JSON text: its last run's or, where none ended it, why it was closed. */
-export const errorText = (error: string | null | undefined, closedReason: string | null): string =>
-  error ?? (closedReason === null ? 'null' : JSON.stringify({ message: closedReason }));
+export const errorText = (error: string | null | undefined, reason: string | null, code: string | null): string =>
+  error ?? (reason === null ? 'null' : JSON.stringify({ message: reason, ...(code && { code }) }));
 
 /** A task with its data and runs. What agents and submitters sent goes out as it is stored, unparsed. */
 export async function getTask(ctx: Ctx, taskId: string): Promise<JsonText> {
@@ -41,7 +42,7 @@ export async function getTask(ctx: Ctx, taskId: string): Promise<JsonText> {
     store.listTaskRuns(ctx.db.admin, taskId),
   ]);
   const head = JSON.stringify({ ...showTask(row), runs: runs.map(showRun) });
-  const tail = `"input_data":${data?.input_data ?? 'null'},"result_data":${data?.result_data ?? 'null'},"error":${errorText(data?.error, row.closed_reason)}`;
+  const tail = `"input_data":${data?.input_data ?? 'null'},"result_data":${data?.result_data ?? 'null'},"error":${errorText(data?.error, row.closed_reason, row.closed_code)}`;
   return new JsonText(`${head.slice(0, -1)},${tail}}`);
 }
 

@@ -48,7 +48,9 @@ export function createSubmitter(
   classes: Classes,
   handOff: HandOff,
 ): Submitter {
-  const isOffered = (task: NewTask) => isReady(task) && classes.find(task.class_id)?.slot_cost === 1;
+  // One that is verified is claimed: then it is known by whom, and decided how closely it is looked at.
+  const isOffered = (task: NewTask) =>
+    isReady(task) && task.verification === null && classes.find(task.class_id)?.slot_cost === 1;
   const place = async (tasks: NewTask[], insert: () => Promise<Inserted>): Promise<Submitted[]> => {
     const offers = handOff(tasks.map((task) => (isOffered(task) ? task.class_id : 0)));
     for (const [n, task] of tasks.entries()) {
@@ -85,7 +87,8 @@ export function createSubmitter(
   // Into the task itself: a copy of so many properties takes longer than reading them from JSON.
   const classify = async (it: Submission): Promise<void> => {
     const { owner, capability_required: capability, labels_required, labels_preferred, slot_cost } = it;
-    it.class_id = await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost });
+    const verified = it.verification !== null;
+    it.class_id = await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost, verified });
   };
   return {
     async submit(submission) {

@@ -103,6 +103,8 @@ export const listBatchResults = endpoint({
       status,
       result_data: json.nullable(),
       error: json.nullable(),
+      finality: z.enum(['provisional', 'verified']).nullable(),
+      result_version: count,
     }),
   ),
   problems: ['not-found'],

@@ -204,7 +204,7 @@ export const explainTask = endpoint({
   response: z.object({
     task_id: id('task'),
     status: z.enum(states(TASK)),
-    place: z.enum(['blocked', 'delayed', 'gated', 'ready', 'leased', 'ended']),
+    place: z.enum(['blocked', 'delayed', 'gated', 'ready', 'leased', 'verifying', 'ended']),
     reason: z.string(),
     paused: z.boolean(),
     until: nullableTimestamp.describe('When it becomes ready, where it is delayed'),

@@ -82,6 +82,7 @@ const schedule = z.object({
   labels_required: z.record(z.string(), z.string()),
   labels_preferred: z.record(z.string(), z.string()),
   slot_cost: z.int(),
+  verification: json,
   concurrency_key: z.string().nullable(),
   concurrency_limit: z.int(),
   owner: z.string(),

@@ -19,6 +19,7 @@ import {
   timestamp,
   usage,
 } from './fields.ts';
+import { verification } from './verification.ts';
 
 /** What of a task its submitter decides; a schedule decides the same of the tasks it makes. */
 export const taskSettings = {
@@ -52,6 +53,7 @@ export const taskSettings = {
     .optional()
     .describe('Of the tasks of an owner that share one, only so many are under way at a time'),
   concurrency_limit: z.int().min(1).max(100_000).default(1).describe('How many; what was said last holds'),
+  verification: verification.default('none').describe('How others check what an agent answers'),
 };
 
 /** What is of one task alone. */
@@ -78,6 +80,7 @@ export const run = z.object({
   fence: z.int(),
   agent_id: id('agent'),
   attempt: z.int(),
+  replica: z.int().describe('0 is the task’s own; the others were asked for to check it'),
   status: z.enum(states(RUN)),
   fault: z.string().nullable(),
   error: json.nullable(),
@@ -114,6 +117,15 @@ export const taskSummary = z.object({
   metadata: json,
   unique_key: z.string().nullable(),
   concurrency_key: z.string().nullable(),
+  verification: json.describe('As it was asked for'),
+  finality: z
+    .enum(['provisional', 'verified'])
+    .nullable()
+    .describe(
+      'What its result rests on: its agent’s word, or that of others, too; null where nobody checks, or there is none yet',
+    ),
+  result_version: z.int().describe('Counts up when a result turns out wrong and is replaced'),
+  verification_note: z.string().nullable().describe('Why it is not verified as it was asked for'),
   depends_on: z.array(z.string()),
   on_dependency_failure: z.string().nullable(),
   schedule_id: z.string().nullable(),

@@ -9,7 +9,7 @@ import { LIVES, releaseSlots } from './end-runs.ts';
  * not of this kind, they leave as it is: the full form sees to it.
  */
 const PLAIN = `l.cancel_requested_at is null
-    and (select not has_dependents and unique_key is null and concurrency_key is null from tasks where tasks.task_id = l.task_id)`;
+    and (select not has_dependents and unique_key is null and concurrency_key is null and verification is null from tasks where tasks.task_id = l.task_id)`;
 
 const RUN = 'fence, task_id, replica, agent_id, capability, attempt';
 const TIMES = 'assigned_at, started_at';

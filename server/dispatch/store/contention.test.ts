@@ -1,5 +1,5 @@
 import { newId, runIdOf } from '@muster/shared/ids';
-import { type Life, lane, openRows, type Rows } from '@muster/testing/rows';
+import { type Life, lane, openRows, type Rows, unverified } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { Ctx } from '../../platform/ctx.ts';
 import type { Database } from '../../platform/database.ts';
@@ -41,8 +41,10 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
       ...lane(class_id, costly.has(class_id) ? { slot_cost: 2 } : {}),
       labels_required: {},
       labels_preferred: {},
+      verified: false,
     }),
     costly,
+    verified: new Set<number>(),
     onNew() {},
     open: () => [],
     isPaused: () => false,
@@ -54,10 +56,10 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
     limits,
     costly,
     submitter: createSubmitter(deps, classes, handOff),
-    claim: createClaimer(deps, classes, limits),
+    claim: createClaimer(deps, classes, limits, unverified),
     beat: createBeater(deps),
     note: createNoter(deps),
-    reporter: createReporter(deps),
+    reporter: createReporter(deps, unverified),
     unblock: () => unblock(deps),
     cancel: (task_id: string) =>
       cancelTask(

@@ -19,6 +19,32 @@ const POISONED = `
     where r.task_id = e.task_id and r.status = 'LOST' and r.fault = 'agent' and r.fence > t.reset_fence and r.agent_id <> e.agent_id
   ) >= ${DEADLY - 1} else false end`;
 
+/** Whether the answer of a run `e` is taken at its agent's word: drawn when that agent claimed it. */
+const ALONE = `exists (select from verifications v where v.task_id = e.task_id and v.state = 'ALONE' and v.fence = e.fence)`;
+
+/**
+ * What ended runs are to the checks of their tasks: an answer to be compared (also where nobody drew, for the coordinator died that should have),
+ * one that is taken at its agent's word, no answer any more; or of another's answer, which is merely to be looked at.
+ */
+const VERIFYING = `
+verifying as (
+  insert into verifications as v (task_id, state, fence, agent_id, capability, finality, check_at, decided_at)
+  select distinct on (j.task_id) j.task_id, s.state, j.fence, j.agent_id, j.capability, case s.state when 'ACCEPTED' then 'provisional' end,
+    case when s.state <> 'ACCEPTED' then (select now from clock) end, case s.state when 'ACCEPTED' then (select now from clock) end
+  from judged j cross join lateral (
+    select case when j.next = 'verify' then 'VERIFYING' when j.next = 'final' and j.status = 'COMPLETED' then 'ACCEPTED' when j.next = 'final' then 'ENDED' else 'OPEN' end as state
+  ) s
+  where j.verified and j.next in ('verify', 'final', 'replica')
+    and (s.state in ('VERIFYING', 'ACCEPTED') or exists (select from verifications v where v.task_id = j.task_id))
+  order by j.task_id, j.replica
+  on conflict (task_id) do update set turn = v.turn + 1,
+    state = case excluded.state when 'OPEN' then v.state else excluded.state end,
+    fence = case excluded.state when 'OPEN' then v.fence else excluded.fence end,
+    agent_id = case excluded.state when 'OPEN' then v.agent_id else excluded.agent_id end,
+    capability = excluded.capability, finality = coalesce(excluded.finality, v.finality),
+    check_at = excluded.check_at, decided_at = coalesce(excluded.decided_at, v.decided_at)
+)`;
+
 /** The lives that report, `$1` agents and `$2` boots: their agents locked first, by id, and those left out that are over. */
 export const LIVES = `
 clock as materialized (select muster_now() as now),
@@ -37,14 +63,16 @@ lives as materialized (
  *
  * What many parts look at stands first in `judged`: a row is taken apart up to the last column that is wanted, in each of them.
  * It reads the CTE `ended`: the deleted leases, with the status, fault, retryable, result_data, error, usage and ord of each.
- * `next`: `final` the task ends with this run, `ready` and `delayed` it is tried again, `none` it had been cancelled.
+ * `next`: `final` the task ends with this run, `verify` it has an answer that others check, `ready` and `delayed` it is tried again, `replica` it checks
+ * the task's answer, and the task does not go by it, `none` it had been cancelled.
  */
 export const END_RUNS = `
 judged as materialized (
   select
     case
       when e.cancel_requested_at is not null then 'none'
-      when e.status = 'COMPLETED' then 'final'
+      when e.replica > 0 then 'replica'
+      when e.status = 'COMPLETED' then case when t.verification is null or ${ALONE} then 'final' else 'verify' end
       when e.status in ('RETURNED', 'CANCELLED') then case when e.attempt < ${PATIENCE} then 'ready' else 'delayed' end
       when not e.retryable or e.error ->> 'code' = any(t.non_retryable) or t.retry_policy = 'none' or e.failures >= t.max_retries
         or t.run_at + make_interval(secs => t.task_timeout_seconds) <= (select now from clock) or p.poisoned then 'final'
@@ -52,12 +80,12 @@ judged as materialized (
       else 'delayed'
     end as next,
     case when e.cancel_requested_at is not null then 'CANCELLED' when e.status = 'CANCELLED' then 'RETURNED' else e.status end as run_status,
-    t.has_dependents, t.unique_key, t.concurrency_key, e.fence, e.ord, e.agent_id, e.capability, e.class_id, e.slot_cost, e.task_id, e.fault, e.status, t.owner,
+    t.verification is not null as verified, t.has_dependents, t.unique_key, t.concurrency_key, e.fence, e.ord, e.agent_id, e.capability, e.class_id, e.slot_cost, e.task_id, e.fault, e.status, t.owner,
     e.replica, e.attempt, e.failures, e.assigned_at, e.started_at, e.progress, e.result_data, e.error, e.usage, p.poisoned, t.rank, t.retry_policy, t.retry_base_ms,
     t.retry_cap_ms, t.retry_jitter
   from ended e cross join lateral (
     select rank, run_at, max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, unique_key,
-      has_dependents, owner, concurrency_key, reset_fence from tasks where tasks.task_id = e.task_id offset 0
+      has_dependents, owner, concurrency_key, reset_fence, verification from tasks where tasks.task_id = e.task_id offset 0
   ) t cross join lateral (select ${POISONED} as poisoned) p
 ),
 ${foldTrust('judged')},
@@ -83,9 +111,14 @@ ${Object.entries(closeDependencies('over'))
   .map(([name, text]) => `${name} as (${text})`)
   .join(',\n')},
 unkeyed as (${freeKeys('(select task_id from over where unique_key is not null) keyed')}),
-${Object.entries(releaseKeys(`(select owner, concurrency_key from judged where next in ('final', 'none')) over_keys`))
+${Object.entries(
+  releaseKeys(
+    `(select owner, concurrency_key from judged where next = 'final' or next = 'none' and replica = 0) over_keys`,
+  ),
+)
   .map(([name, text]) => `${name} as (${text})`)
   .join(',\n')},
+${VERIFYING},
 finished as (${runEvent('run.finished', 'judged')})`;
 
 /** Gives back the slots of the runs that ended; `of` gives their `agent_id` and `slot_cost`. */

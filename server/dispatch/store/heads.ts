@@ -53,7 +53,8 @@ const TYPES = {
   capability: 'text',
   slot_cost: 'smallint',
 };
-const lanes = (columns: readonly (keyof typeof TYPES)[]): string => `
+/** Classes as rows, from `$4` on. */
+export const lanes = (columns: readonly (keyof typeof TYPES)[]): string => `
 lanes as materialized (
   select * from unnest(${columns.map((name, n) => `$${n + 4}::text::${TYPES[name]}[]`).join(', ')}) as c(${columns.join(', ')})
 )`;
@@ -100,14 +101,14 @@ ${locked('line', IN_TURN, ALL)}`,
   order: IN_TURN,
 };
 
-const LIMITED = [...FAIR, 'capability', 'slot_cost'] as const;
+export const LIMITED = [...FAIR, 'capability', 'slot_cost'] as const;
 const CONCERNS = `(r.scope = 'global' or r.scope = 'owner' and r.name = c.owner or r.scope = 'capability' and r.name = c.capability)`;
 
 /**
  * The rows of the limits that concern the classes are locked, after the agents and in order: claims under one limit go one by one,
  * wherever they come from. So `limit_held` counts what runs without anybody adding to it meanwhile. `level`: starts saved up, for a tenth of a second at most.
  */
-const ROOMS = `
+export const ROOMS = `
 limited as materialized (
   select l.* from (
     select distinct s.scope, s.name from lanes cross join lateral (values ('capability', capability), ('global', '*'), ('owner', owner)) as s(scope, name) order by 1, 2
@@ -143,7 +144,8 @@ line as materialized (
   ) p where (of_capability > capability_room) is not true
 )`;
 
-const COUNTED = `
+/** Runs that were begun of classes that a limit concerns count towards it. */
+export const COUNTED = `
 counted as (
   insert into limit_holds (scope, name, fence)
   select r.scope, r.name, z.fence from claimed z join lanes c on c.class_id = z.class_id join rooms r on r.max_running is not null and ${CONCERNS}

@@ -18,11 +18,11 @@ export interface ClaimedRun {
 /** What a run that is handed out tells of its task. */
 export const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent`;
 
-/** What an attempt hands to the next: the last checkpoint of the task's runs since somebody began it anew. A first attempt costs no look. */
+/** What an attempt hands to the next: the last checkpoint of the task's own runs since somebody began it anew. A first attempt costs no look. */
 export const checkpointOf = (run: string): string => `
   case when ${run}.attempt > 1 then (
     select (progress -> 'checkpoint')::text from runs
-    where runs.task_id = ${run}.task_id and runs.fence > (select reset_fence from tasks where tasks.task_id = ${run}.task_id) and runs.progress ? 'checkpoint'
+    where runs.task_id = ${run}.task_id and runs.replica = ${run}.replica and runs.fence > (select reset_fence from tasks where tasks.task_id = ${run}.task_id) and runs.progress ? 'checkpoint'
     order by fence desc limit 1
   ) end as checkpoint`;
 
@@ -35,7 +35,7 @@ export interface HeldRun extends ClaimedRun {
 export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]> {
   const rows = await hot.unsafe<(Omit<HeldRun, 'fence'> & { fence: string })[]>(
     `select h.*, ${checkpointOf('h')} from (
-       select l.fence, l.attempt, l.timeout_seconds, l.slot_cost, l.cancel_requested_at is not null as cancel, t.*
+       select l.fence, l.replica, l.attempt, l.timeout_seconds, l.slot_cost, l.cancel_requested_at is not null as cancel, t.*
        from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
      ) h order by h.fence`,
     [agentId],

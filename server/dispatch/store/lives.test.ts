@@ -1,6 +1,6 @@
 import { newId } from '@muster/shared/ids';
 import { eventually } from '@muster/testing/eventually';
-import { type Life, openRows, type Rows } from '@muster/testing/rows';
+import { type Life, openRows, type Rows, unverified } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { setMode } from '../../agents/store/write.ts';
 import { beatCoordinator } from '../../ops/store.ts';
@@ -385,7 +385,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
     const classIds = [await it.classOf('echo')];
     const classes = createClasses(it.sql);
     await classes.refresh();
-    const ask = createClaimer({ db: it.db }, classes, createLimits(it.sql));
+    const ask = createClaimer({ db: it.db }, classes, createLimits(it.sql), unverified);
     for (const oldFirst of [true, false]) {
       const lives = [old, { ...old, boot_id: bootId }];
       const asked = oldFirst ? lives : lives.reverse();

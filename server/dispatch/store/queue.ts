@@ -154,6 +154,8 @@ export interface Place {
   until: Date | null;
   /** The concurrency key it waits for, where it is due. */
   gate: { concurrency_key: string; held: number; max: number } | null;
+  /** Why it is not verified yet, where that takes longer than it may. */
+  note: string | null;
   /** For how many tasks it waits, where it is blocked. */
   open: number | null;
   /** Who has it, where it is leased. */
@@ -165,13 +167,13 @@ export interface Place {
 export async function findPlace(sql: Sql, taskId: string): Promise<Place | undefined> {
   const [row] = await sql<Place[]>`
     with clock as materialized (select muster_now() as now)
-    select t.class_id::int, s.status, coalesce(d.run_at, case when g.run_at > now then g.run_at end) as until, b.open, l.agent_id,
+    select t.class_id::int, s.status, s.verification_note as note, coalesce(d.run_at, case when g.run_at > now then g.run_at end) as until, b.open, l.agent_id,
       case when g.run_at <= now then (
         select jsonb_build_object('concurrency_key', concurrency_key, 'held', held, 'max', max) from concurrency_limits c
         where c.owner = g.owner and c.concurrency_key = g.concurrency_key) end as gate,
       case when q.task_id is not null then (
         select count(*)::int from ready r where r.class_id = q.class_id and (r.rank, r.task_id) < (q.rank, q.task_id)) end as ahead
-    from clock, tasks t cross join lateral (select status from task_state where task_state.task_id = t.task_id offset 0) s
+    from clock, tasks t cross join lateral (select status, verification_note from task_state where task_state.task_id = t.task_id offset 0) s
     left join ready q on q.class_id = t.class_id and q.rank = t.rank and q.task_id = t.task_id and q.replica = 0
     left join delayed d on d.task_id = t.task_id left join blocked b on b.task_id = t.task_id left join gated g on g.task_id = t.task_id
     left join leases l on l.task_id = t.task_id and l.replica = 0 and l.cancel_requested_at is null

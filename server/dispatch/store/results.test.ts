@@ -1,7 +1,7 @@
 import { BACKOFF_BASE_MS, BACKOFF_CAP_MS, backoffMs, RETRY_POLICIES, type RetryPolicy } from '@muster/shared/backoff';
 import { newId, runIdOf } from '@muster/shared/ids';
 import type { Outcome } from '@muster/shared/lifecycle';
-import { type Life, openRows, type Rows } from '@muster/testing/rows';
+import { type Life, openRows, type Rows, unverified } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { insertTasks, type NewTask } from '../../tasks/store/submit.ts';
 import { cancelTask, promoteTasks } from '../../tasks/store/transitions.ts';
@@ -39,7 +39,14 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const { task_id, fence } = await lease(agent);
     const applied = await applyResults(it.db.hot, [result(agent, fence, { result_data: '{"n": "ü\\\\,\\""}' })]);
     expect(applied).toEqual([
-      { position: 0, awaited: false, next: 'final', run_status: 'COMPLETED', class_id: await it.classOf('echo') },
+      {
+        position: 0,
+        awaited: false,
+        verified: false,
+        next: 'final',
+        run_status: 'COMPLETED',
+        class_id: await it.classOf('echo'),
+      },
     ]);
     expect(await it.status(task_id)).toBe('COMPLETED');
     expect(await rowsOf(task_id)).toMatchObject([{ status: 'COMPLETED', final: true, result_data: { n: 'ü\\,"' } }]);
@@ -163,7 +170,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
         0,
       );
       expect(await it.status(task_id)).toBe('ASSIGNED');
-      const reporter = createReporter({ db: it.db, notifier: quiet });
+      const reporter = createReporter({ db: it.db, notifier: quiet }, unverified);
       const verdicts = await Promise.all([
         reporter.report(former, [{ ...said, outcome: 'FAILED' }]),
         reporter.report(agent, [{ ...said, outcome: 'COMPLETED' }]),
@@ -200,7 +207,7 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
 
   describe('what the agent is told', () => {
     const report = (fence: number, outcome: Outcome) => ({ run_id: runIdOf(fence), fence, outcome });
-    const reporter = () => createReporter({ db: it.db, notifier: quiet });
+    const reporter = () => createReporter({ db: it.db, notifier: quiet }, unverified);
 
     test('the same result twice in one batch counts once; both are told the same task', async () => {
       const agent = await it.agent();

@@ -21,9 +21,11 @@ export interface NewResult {
 /** A result that was applied: `position` says which of those given. */
 export interface AppliedResult {
   position: number;
-  next: 'final' | 'ready' | 'delayed' | 'none';
+  next: 'final' | 'verify' | 'replica' | 'ready' | 'delayed' | 'none';
   run_status: string;
   class_id: number;
+  /** Others check what its task is answered. */
+  verified: boolean;
   /** Its task has ended, and others waited for that. */
   awaited: boolean;
 }
@@ -54,8 +56,8 @@ ended as (
 ),
 ${END_RUNS},
 ${releaseSlots('judged')}
-select next, run_status, class_id, next in ('final', 'none') and (has_dependents or concurrency_key is not null) as awaited, array_agg(ord) as ords
-from judged group by 1, 2, 3, 4`;
+select next, run_status, class_id, verified, next in ('final', 'none') and (has_dependents or concurrency_key is not null) as awaited, array_agg(ord) as ords
+from judged group by 1, 2, 3, 4, 5`;
 
 /** A row for results that ended alike: `ords` says which, from 1. */
 type AppliedRow = Omit<AppliedResult, 'position' | 'class_id'> & { class_id: string; ords: string };
@@ -85,7 +87,9 @@ async function applyCompleted(hot: Sql, results: readonly NewResult[]): Promise<
       : await hot.unsafe<CompletedRow[]>(COMPLETE_MANY, columnsOf(results, ['fence', 'result_data', 'usage']), {
           prepare: true,
         });
-  return appliedOf(rows.map((row) => ({ ...row, next: 'final', run_status: 'COMPLETED', awaited: false })));
+  return appliedOf(
+    rows.map((row) => ({ ...row, next: 'final', run_status: 'COMPLETED', verified: false, awaited: false })),
+  );
 }
 
 const COLUMNS = ['fence', 'status', 'fault', 'retryable', 'result_data', 'error', 'usage'] as const;
@@ -134,10 +138,11 @@ export async function findEndedRuns(
   return new Map(rows.map((row) => [Number(row.fence), row]));
 }
 
-/** The status of the task a run belonged to. */
+/** The status of the task a run belonged to, as its agent is told it: whether and by whom an answer is checked is not for it to know. */
 export async function findTaskStatus(hot: Sql, fence: number): Promise<string | undefined> {
   const rows = await hot.unsafe<{ status: string }[]>(
-    'select s.status from runs r cross join lateral (select status from task_state where task_id = r.task_id offset 0) s where r.fence = $1::bigint',
+    `select case when s.verification is not null and r.status = 'COMPLETED' then 'VERIFYING' else s.status end as status
+     from runs r cross join lateral (select status, verification from task_state where task_id = r.task_id offset 0) s where r.fence = $1::bigint`,
     [String(fence)],
     { prepare: true },
   );

@@ -60,6 +60,7 @@ const ripeOf = (sql: Sql, { olderThanDays, after, limit }: Stretch): Record<stri
       and (t.closed_status is not null or (select bool_or(r.final) from runs r where r.task_id = t.task_id and r.fence > t.reset_fence))
       and (select coalesce(max(r.finished_at), '-infinity') from runs r where r.task_id = t.task_id) < (select at from cutoff)
       and (select count(*) from leases l where l.task_id = t.task_id) = 0
+      and (select count(*) from verifications v where v.task_id = t.task_id and v.state = 'REVIEWING') = 0
       and (select count(*) from dependencies d where d.needs_task_id = t.task_id) = 0
       and (t.schedule_id is null or (select count(*) from executions e where e.task_id = t.task_id and e.task_status is null) = 0)
     order by t.task_id for no key update of t skip locked`,
@@ -83,6 +84,8 @@ export async function forgetTasks(sql: Sql, stretch: Stretch, by?: Actor): Promi
       gone_runs: sql`delete from runs where task_id = any(array(select task_id from ripe)) returning fence, task_id`,
       // What others found of them: a verdict says nothing without its run.
       unjudged: sql`delete from verdicts where fence = any(array(select fence from gone_runs))`,
+      unverified: sql`delete from verifications where task_id = any(array(select task_id from ripe))`,
+      unasked: sql`delete from replicas where task_id = any(array(select task_id from ripe))`,
       unlimited: sql`
         delete from expiring where ctid = any(array(
           select found.ctid from ripe cross join lateral (values (ripe.expires_at), (ripe.run_at + make_interval(secs => ripe.task_timeout_seconds))) over(at)

@@ -33,7 +33,7 @@ export interface RunFilter {
 }
 
 const SHARED =
-  'x.fence, x.task_id, t.task_type, x.capability, t.owner, x.agent_id, x.attempt, x.assigned_at, x.started_at';
+  'x.fence, x.task_id, t.task_type, x.capability, t.owner, x.agent_id, x.attempt, x.replica, x.assigned_at, x.started_at';
 const FINISHED = `${SHARED}, x.finished_at, x.status, x.fault, x.error, x.usage, null::timestamptz as cancel_requested_at`;
 const LIVE = `${SHARED}, null::timestamptz as finished_at, case when x.started_at is null then 'ASSIGNED' else 'RUNNING' end as status,
   null::text as fault, null::jsonb as error, null::jsonb as usage, x.cancel_requested_at`;
@@ -46,6 +46,7 @@ const RECORD = [
   'owner',
   'agent_id',
   'attempt',
+  'replica',
   'assigned_at',
   'started_at',
   'finished_at',

@@ -75,7 +75,7 @@ export async function carryOut(sql: Sql, plans: readonly Plan[], by?: Asked): Pr
     also: {
       w: sql`
         select x.*, now, c.schedule_id, c.class_id, owner, client_id, task_type, capability_required, coalesce(x.json::json, c.input_data) as input_data, priority, timeout_seconds,
-          max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, tags, metadata, concurrency_key,
+          max_retries, retry_policy, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, task_timeout_seconds, tags, metadata, concurrency_key, nullif(verification, '"none"'::jsonb) as verification,
           case when x.status = 'FIRED' then greatest(0, extract(epoch from now - x.scheduled_at) * 1000 - x.jitter)::bigint end as lateness_ms, late_after_seconds
         from x join changed c on c.n = x.n cross join clock
         where x.status in ('TRIGGERED', 'BACKFILLED') or (select count(*) from executions e

@@ -39,7 +39,16 @@ const ENDED = `s.status in ('COMPLETED', 'FAILED', 'TIMED_OUT', 'CANCELLED', 'EX
 export const applyOutcomes = (sql: Sql): Promise<number> =>
   readEvents(sql, {
     reader: READER,
-    kinds: ['run.finished', 'task.cancelled', 'task.expired', 'task.dependency_failed', 'task.retried'],
+    kinds: [
+      'run.finished',
+      'task.cancelled',
+      'task.expired',
+      'task.dependency_failed',
+      'task.retried',
+      'task.verified',
+      'task.accepted',
+      'task.disputed',
+    ],
     apply: sql`
       with told as materialized (select coalesce(sum(cardinality(fences)), 0) as n from batch),
       size as materialized (select (select count(*) from (select from executions where ${sql.unsafe(OPEN)} limit (select n + 1 from told)) o) <= (select n from told) as few),

@@ -30,6 +30,7 @@ export type Planned = Pick<
   | 'labels_required'
   | 'labels_preferred'
   | 'slot_cost'
+  | 'verification'
 > & {
   now: Date;
   /** Its tasks that have not ended, newest first: as many as its overlap policy asks about. */
@@ -64,6 +65,7 @@ const COLUMNS = [
   'labels_required',
   'labels_preferred',
   'slot_cost',
+  'verification',
 ] as const satisfies (keyof Planned)[];
 
 /** How many open tasks one statement looks at, and cancels. */

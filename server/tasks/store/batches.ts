@@ -56,6 +56,9 @@ export interface BatchResultRow {
   task_id: string;
   status: TaskStatus;
   closed_reason: string | null;
+  closed_code: string | null;
+  finality: 'provisional' | 'verified' | null;
+  result_version: number;
   result_data: string | null;
   error: string | null;
   fits: boolean;
@@ -70,16 +73,16 @@ export async function listBatchResults(
 ): Promise<BatchResultRow[]> {
   return sql<BatchResultRow[]>`
     with found as materialized (
-      select t.batch_index, t.task_id, s.status, s.closed_reason, r.result_data::text, r.error::text
+      select t.batch_index, t.task_id, s.status, s.closed_reason, s.closed_code, s.finality, s.result_version, r.result_data::text, r.error::text
       from (select * from tasks where batch_id = ${batchId} and batch_index > ${after} order by batch_index limit ${limit}) t
-      cross join lateral (select status, closed_reason, final_fence from task_state where task_state.task_id = t.task_id offset 0) s
+      cross join lateral (select status, closed_reason, closed_code, finality, result_version, final_fence from task_state where task_state.task_id = t.task_id offset 0) s
       left join lateral (select result_data, error from runs where runs.fence = s.final_fence offset 0) r on true
     ),
     measured as (
       select *, coalesce(sum(coalesce(length(result_data), 0) + coalesce(length(error), 0))
         over (order by batch_index rows between unbounded preceding and 1 preceding), 0) < ${PAGE_CHARACTERS} as fits from found
     )
-    select batch_index as index, task_id, status, closed_reason, fits,
+    select batch_index as index, task_id, status, closed_reason, closed_code, finality, result_version, fits,
       case when fits then result_data end as result_data, case when fits then error end as error
     from measured order by batch_index`;
 }

@@ -32,6 +32,7 @@ function placesFor(sql: Sql, doing: Doing, of: boolean): Fragment {
       return sql`${waiting} union all select task_id, 'BLOCKED' from blocked where ${own} and open > 0`;
     case 'cancel':
       return sql`${waiting} union all select task_id, 'BLOCKED' from blocked where ${own}
+        union all select task_id, state from verifications where ${own} and state = 'VERIFYING'
         union all select task_id, case when started_at is null then 'ASSIGNED' else 'RUNNING' end from leases
           where ${own} and replica = 0 and cancel_requested_at is null`;
     case 'retry':

@@ -9,6 +9,8 @@ export interface Requirements {
   labels_preferred: Record<string, string>;
   /** How many of its slots a task takes. */
   slot_cost: number;
+  /** Others check what a task is answered. */
+  verified: boolean;
 }
 
 /** The distinct requirements of tasks: what an agent must be and do to be given one. */
@@ -16,7 +18,15 @@ export interface TaskClass extends Requirements {
   class_id: number;
 }
 
-const COLUMNS = ['class_id::int', 'owner', 'capability', 'labels_required', 'labels_preferred', 'slot_cost'].join(', ');
+const COLUMNS = [
+  'class_id::int',
+  'owner',
+  'capability',
+  'labels_required',
+  'labels_preferred',
+  'slot_cost',
+  'verified',
+].join(', ');
 
 /**
  * Finds or makes a class; when two make it at the same moment, both get the one. `hash` stands for the labels and the slot_cost. Undefined where it
@@ -32,8 +42,8 @@ export async function ensureClass(
     select ${sql.unsafe(COLUMNS)} from classes where owner = ${it.owner} and capability = ${it.capability} and labels_hash = ${hash}`;
   if (found) return found;
   const [made] = await sql<TaskClass[]>`
-    insert into classes (owner, capability, labels_required, labels_preferred, slot_cost, labels_hash)
-    select ${it.owner}, ${it.capability}, ${sql.json(it.labels_required)}::jsonb, ${sql.json(it.labels_preferred)}::jsonb, ${it.slot_cost}::smallint, ${hash}
+    insert into classes (owner, capability, labels_required, labels_preferred, slot_cost, verified, labels_hash)
+    select ${it.owner}, ${it.capability}, ${sql.json(it.labels_required)}::jsonb, ${sql.json(it.labels_preferred)}::jsonb, ${it.slot_cost}::smallint, ${it.verified}::boolean, ${hash}
     where (select count(*) from classes where owner = ${it.owner}) < ${most}
     on conflict (owner, capability, labels_hash) do update set capability = excluded.capability
     returning ${sql.unsafe(COLUMNS)}`;

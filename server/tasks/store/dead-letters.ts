@@ -25,7 +25,7 @@ interface Walk {
 
 /**
  * The dead letters a filter finds, as `task_id, ended_at`: tasks whose last run failed them, and tasks whose whole time was
- * over while they waited. Each kind is walked in the order of its index, so a page costs what it shows.
+ * over while they waited or whose answers nobody could decide between. Each kind is walked in the order of its index, so a page costs what it shows.
  */
 function deadLetters(sql: Sql, filter: DeadLetterFilter, { order, before, limit }: Walk): Fragment {
   const { owner, task_type, capability, agent_id, error_code, from, to } = filter;
@@ -46,7 +46,8 @@ function deadLetters(sql: Sql, filter: DeadLetterFilter, { order, before, limit 
           ${error_code ? sql`and r.error ->> 'code' = ${error_code}` : sql``} ${page})
       union all
       (select t.task_id, t.closed_at as ended_at from tasks t
-        where t.closed_status = 'TIMED_OUT' ${ofTask} ${within(sql`t.closed_at`, sql`t.task_id`)} ${error_code ? sql`and false` : sql``}
+        where (t.closed_status = 'TIMED_OUT' or t.closed_code is not null) ${ofTask} ${within(sql`t.closed_at`, sql`t.task_id`)}
+          ${error_code ? sql`and t.closed_code = ${error_code}` : sql``}
           ${agent_id ? sql`and ${agent_id} = (select agent_id from runs where runs.task_id = t.task_id and runs.fence > t.reset_fence order by fence desc limit 1)` : sql``} ${page})
     ) d ${page}`;
 }
@@ -60,7 +61,7 @@ export async function listDeadLetters(
 ): Promise<DeadLetterRow[]> {
   return sql<DeadLetterRow[]>`
     with dead (dead_id, ended_at) as materialized (${deadLetters(sql, filter, { order: 'desc', before, limit })})
-    select ${sql(SUMMARY)}, coalesce(r.error, case when closed_reason is not null then jsonb_build_object('message', closed_reason) end) as error
+    select ${sql(SUMMARY)}, coalesce(r.error, case when closed_reason is not null then jsonb_strip_nulls(jsonb_build_object('code', closed_code, 'message', closed_reason)) end) as error
     from dead cross join lateral (select * from task_state where task_state.task_id = dead_id offset 0) s
     left join lateral (select error from runs where runs.fence = s.final_fence) r on true
     order by ended_at desc, dead_id desc`;

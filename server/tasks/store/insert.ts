@@ -36,6 +36,7 @@ const SPECIAL = {
   idempotency_key: 'text',
   request_hash: 'text',
   schedule_id: 'text',
+  verification: 'text',
   run_at: 'timestamptz',
   expires_at: 'timestamptz',
 } as const;
@@ -53,6 +54,7 @@ const DEFAULTS = {
   depends_on: [],
   idempotency_key: null,
   schedule_id: null,
+  verification: null,
   run_at: null,
   expires_at: null,
 } as const satisfies Partial<Record<keyof typeof SPECIAL, unknown>>;
@@ -132,7 +134,7 @@ reserved as (
 ),
 y as materialized (
   select run_at <= now and depends_on = '{}' and concurrency_key is null as due, depends_on <> '{}' as bound, ${FIRST}, concurrency_key, expires_at,
-    task_timeout_seconds, ${REST}, unique_key, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, depends_on, on_dependency_failure, schedule_id
+    task_timeout_seconds, ${REST}, unique_key, retry_base_ms, retry_cap_ms, retry_jitter, non_retryable, depends_on, on_dependency_failure, schedule_id, verification
   from x, clock
   where (idempotency_key is null or task_id in (select task_id from remembered)) and (unique_key is null or task_id in (select task_id from reserved))
 )`;

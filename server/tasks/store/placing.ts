@@ -20,10 +20,10 @@ export const insertedTasks = ({
   more?: [string, string];
 } = {}) => `
   insert into tasks (task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, rank, timeout_seconds,
-    max_retries, retry_policy, tags, metadata, traceparent, run_at, created_at${plain ? '' : `${SPECIAL}, non_retryable, depends_on, on_dependency_failure`}${more[0]})
+    max_retries, retry_policy, tags, metadata, traceparent, run_at, created_at${plain ? '' : `${SPECIAL}, verification, non_retryable, depends_on, on_dependency_failure`}${more[0]})
   select task_id, class_id, owner, client_id, task_type, capability_required, input_data::json, priority, rank, timeout_seconds,
     max_retries, retry_policy, tags::text[], metadata::jsonb, traceparent, run_at, now
-    ${plain ? '' : `${SPECIAL}, non_retryable::text[], nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end`}${more[1]} from y`;
+    ${plain ? '' : `${SPECIAL}, verification::jsonb, non_retryable::text[], nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end`}${more[1]} from y`;
 
 /** Puts those that may be begun into `ready`. */
 export const queuedTasks = (which: string): string => `

@@ -1,4 +1,5 @@
 import type { Json, Usage } from '@muster/shared/contract/fields';
+import type { Verified } from '@muster/shared/contract/verification';
 import type { TaskStatus } from '@muster/shared/lifecycle';
 import type { Sql } from '../../platform/database.ts';
 
@@ -29,6 +30,10 @@ export interface TaskRow {
   metadata: Json;
   unique_key: string | null;
   concurrency_key: string | null;
+  verification: Verified | null;
+  finality: 'provisional' | 'verified' | null;
+  result_version: number;
+  verification_note: string | null;
   depends_on: string[] | null;
   on_dependency_failure: string | null;
   schedule_id: string | null;
@@ -39,6 +44,7 @@ export interface TaskRow {
   started_at: Date | null;
   finished_at: Date | null;
   closed_reason: string | null;
+  closed_code: string | null;
   final_fence: string | null;
 }
 
@@ -46,6 +52,7 @@ export interface RunRow {
   fence: string;
   agent_id: string;
   attempt: number;
+  replica: number;
   status: 'ASSIGNED' | 'RUNNING' | 'COMPLETED' | 'FAILED' | 'TIMED_OUT' | 'CANCELLED' | 'RETURNED' | 'LOST';
   fault: string | null;
   error: Json;
@@ -98,6 +105,10 @@ export const SUMMARY = [
   'metadata',
   'unique_key',
   'concurrency_key',
+  'verification',
+  'finality',
+  'result_version',
+  'verification_note',
   'depends_on',
   'on_dependency_failure',
   'schedule_id',
@@ -108,6 +119,7 @@ export const SUMMARY = [
   'started_at',
   'finished_at',
   'closed_reason',
+  'closed_code',
   'final_fence',
 ];
 
@@ -132,10 +144,10 @@ export async function findTaskData(sql: Sql, taskId: string, fence: string | nul
 /** Every run of a task, the live one last. */
 export async function listTaskRuns(sql: Sql, taskId: string): Promise<RunRow[]> {
   return sql<RunRow[]>`
-    select fence, agent_id, attempt, status, fault, error, progress, usage, null::timestamptz as cancel_requested_at, assigned_at, started_at, finished_at
+    select fence, agent_id, attempt, replica, status, fault, error, progress, usage, null::timestamptz as cancel_requested_at, assigned_at, started_at, finished_at
     from runs where task_id = ${taskId}
     union all
-    select fence, agent_id, attempt, case when started_at is null then 'ASSIGNED' else 'RUNNING' end, null, null, progress, null, cancel_requested_at,
+    select fence, agent_id, attempt, replica, case when started_at is null then 'ASSIGNED' else 'RUNNING' end, null, null, progress, null, cancel_requested_at,
       assigned_at, started_at, null
     from leases where task_id = ${taskId}
     order by fence`;
@@ -152,6 +164,7 @@ export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]
     RUNNING: sql`and task_id in (select task_id from leases)`,
     FAILED: sql`and (closed_status = 'FAILED' or task_id in (select task_id from runs where final and status <> 'COMPLETED'))`,
     TIMED_OUT: sql`and (closed_status = 'TIMED_OUT' or task_id in (select task_id from runs where final and status <> 'COMPLETED'))`,
+    VERIFYING: sql`and task_id in (select task_id from verifications where state = 'VERIFYING')`,
     BLOCKED: sql`and task_id in (select task_id from blocked)`,
     SKIPPED: sql`and closed_status = 'SKIPPED'`,
     CANCELLED: sql`and closed_status = 'CANCELLED'`,

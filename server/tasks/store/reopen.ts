@@ -6,7 +6,7 @@ import { RANK } from './times.ts';
 
 /** What a person's retry does to the row of a task, `t`: its end is taken back, its runs so far stay as history, and its whole time begins anew. */
 const reopened = (sql: Sql): Fragment => sql`
-  closed_status = null, closed_at = null, closed_reason = null,
+  closed_status = null, closed_at = null, closed_reason = null, closed_code = null,
   reset_fence = coalesce((select max(fence) from runs where runs.task_id = t.task_id), 0),
   run_at = case when t.task_timeout_seconds is null then t.run_at else (select now from clock) end,
   rank = case when t.task_timeout_seconds is null then t.rank else (select ${sql.unsafe(RANK)} from (select now as run_at, t.priority as priority from clock) anew) end`;
@@ -23,6 +23,8 @@ const queuedAgain = (sql: Sql): Record<string, Fragment> => ({
   gate: sql`
     insert into gated (owner, concurrency_key, rank, task_id, class_id, run_at)
     select owner, concurrency_key, rank, task_id, class_id, run_at from changed where concurrency_key is not null`,
+  unverified: sql`delete from verifications where task_id = any(array(select task_id from changed)) returning task_id`,
+  unwanted: sql`delete from replicas where task_id = any(array(select task_id from unverified)) and fence is null`,
   unlimited: sql`
     delete from expiring where ctid = any(array(
       select found.ctid from locked l join changed c on c.task_id = l.task_id

@@ -29,6 +29,7 @@ export interface NewTask {
   idempotency_key: string | null;
   request_hash: string | null;
   schedule_id: string | null;
+  verification: string | null;
   traceparent: string | null;
   run_at: string | null;
   expires_at: string | null;

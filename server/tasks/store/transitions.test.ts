@@ -43,6 +43,13 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
       await noteRuns(it.db.hot, [{ ...(await claim()), started: true, progress: null }]);
       return id!;
     },
+    VERIFYING: async () => {
+      const [id] = await it.submit({
+        verification: JSON.stringify({ policy: 'always', comparator: { kind: 'exact' } }),
+      });
+      await end(await claim(), 'COMPLETED');
+      return id!;
+    },
     COMPLETED: () => ended('COMPLETED'),
     FAILED: () => ended('FAILED'),
     TIMED_OUT: () => ended('TIMED_OUT'),
@@ -83,7 +90,7 @@ describe.each([18, 15] as const)('what happens to tasks on Postgres %i', (major)
         expect(await it.status(id)).toBe(status);
         return;
       }
-      expect(cancelled).toHaveLength(status === 'PENDING' || status === 'BLOCKED' ? 0 : 1);
+      expect(cancelled).toHaveLength(['PENDING', 'BLOCKED', 'VERIFYING'].includes(status) ? 0 : 1);
       expect(await it.status(id)).toBe('CANCELLED');
       expect((await it.eventsOf(id)).at(-1)).toBe('task.cancelled');
       expect(await it.sql`select closed_reason from tasks where task_id = ${id}`).toEqual([

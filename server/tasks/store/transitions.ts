@@ -18,20 +18,25 @@ interface Cancelled {
 const leaving = (sql: Sql, ids: Fragment): Record<string, Fragment> => ({
   told: sql`
     update leases set cancel_requested_at = (select now from clock)
-    where fence = any(array(select fence from leases where task_id = ${ids} and cancel_requested_at is null order by fence for no key update))
+    where fence = any(array(
+      select fence from leases l where task_id = ${ids} and cancel_requested_at is null and (replica = 0 or exists (
+        select from verifications v where v.task_id = l.task_id and v.state in ('OPEN', 'VERIFYING')))
+      order by fence for no key update))
     returning task_id, agent_id, fence, replica, started_at`,
   unqueued: unqueue(sql, ids),
   undelayed: sql`delete from delayed where task_id = ${ids} returning task_id`,
   unblocked: sql`delete from blocked where task_id = ${ids} returning task_id`,
   ungated: sql`delete from gated where task_id = ${ids} returning task_id`,
+  unverified: unverify(sql, ids),
   unbound: sql`delete from dependencies where task_id = any(array(select task_id from unblocked)) returning task_id`,
   // `held`: it has a place of its concurrency key and no run that would give it back.
   places: sql`
     select task_id, (array_agg(status order by n))[1] as status, bool_or(held) as held from (
       select task_id, case when started_at is null then 'ASSIGNED' else 'RUNNING' end as status, replica as n, false as held from told
       union all select task_id, 'PENDING', 100, true from unqueued union all select task_id, 'PENDING', 100, true from undelayed
+      union all select task_id, state, 100, true from unverified
       union all select task_id, 'BLOCKED', 100, false from unblocked union all select task_id, 'PENDING', 100, false from ungated
-    ) place group by task_id`,
+    ) place where n in (0, 100) group by task_id`,
 });
 
 const cancelled = (sql: Sql, reason: string | null): Fragment => sql`
@@ -41,11 +46,13 @@ const cancelled = (sql: Sql, reason: string | null): Fragment => sql`
     false as completed, jsonb_build_object('reason', t.closed_reason) as detail,
     jsonb_build_object('status', p.status) as before, jsonb_build_object('status', t.closed_status, 'reason', t.closed_reason) as after`;
 
-/** What the end of tasks sets free. */
+/** What the end of tasks by a word sets free; nothing of them is wanted or looked at any more. */
 const freeing = (sql: Sql, over: string): Record<string, Fragment> => ({
   ...closing(sql, over),
   unkeyed: sql.unsafe(freeKeys(over)),
   ...releasing(sql, over),
+  unchecked: sql`delete from verifications where task_id = any(array(select task_id from ${sql(over)})) and state in ('ALONE', 'OPEN')`,
+  unwanted: sql`delete from replicas where task_id = any(array(select task_id from ${sql(over)})) and fence is null`,
 });
 
 /**
@@ -104,6 +111,10 @@ export interface StoppedRun {
 export const stoppedRuns = (rows: readonly Cancelled[]): StoppedRun[] =>
   rows.flatMap(({ agent_id, fence }) => (agent_id && fence ? [{ agent_id, fence: Number(fence) }] : []));
 
+/** Takes tasks from those who would decide about their answers. */
+const unverify = (sql: Sql, ids: Fragment): Fragment =>
+  sql`delete from verifications where task_id = ${ids} and state = 'VERIFYING' returning task_id, state`;
+
 /** Takes tasks out of `ready`, one by one by the key it is sorted by, whatever the planner thinks of the table. */
 export const unqueue = (sql: Sql, ids: Fragment): Fragment => sql`
   delete from ready where ctid = any(array(
@@ -150,8 +161,11 @@ export async function expireTasks(sql: Sql, limit: number): Promise<number> {
       undelayed: sql`delete from delayed d using due where d.task_id = due.task_id and ${waits} returning d.task_id`,
       unblocked: sql`delete from blocked b using due where b.task_id = due.task_id returning b.task_id`,
       ungated: sql`delete from gated g using due where g.task_id = due.task_id and ${waits} returning g.task_id`,
+      unverified: unverify(sql, sql`any(array(select task_id from due where started))`),
       edges: sql`delete from dependencies where task_id = any(array(select task_id from unblocked)) returning task_id`,
-      ended: sql`select task_id from unqueued union select task_id from undelayed union select task_id from unblocked union select task_id from ungated`,
+      ended: sql`
+        select task_id from unqueued union select task_id from undelayed union select task_id from unblocked union select task_id from ungated
+        union select task_id from unverified`,
       forgotten: sql`
         delete from expiring e using due d where e.expires_at = d.expires_at and e.task_id = d.task_id and e.started = d.started and (
           d.task_id in (select task_id from ended)
@@ -168,7 +182,7 @@ export async function expireTasks(sql: Sql, limit: number): Promise<number> {
       from (select task_id, bool_and(started) as over from due where task_id in (select task_id from ended) group by task_id) late
       where t.closed_status is null and t.task_id = late.task_id
       returning t.task_id, t.task_id as subject_id, t.owner, t.has_dependents, false as completed, jsonb_build_object('status', t.closed_status) as detail,
-        case when t.task_id in (select task_id from unqueued union select task_id from undelayed) then t.concurrency_key end as concurrency_key`,
+        case when t.task_id in (select task_id from unqueued union select task_id from undelayed union select task_id from unverified) then t.concurrency_key end as concurrency_key`,
     also: freeing(sql, 'changed'),
     event: recordEvent(sql, 'task.expired'),
     answer: sql`select count(*)::int as expired from forgotten`,

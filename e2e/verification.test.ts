@@ -1,0 +1,409 @@
+import { createBatch, listBatchResults } from '@muster/shared/contract/batches';
+import type { CallOf } from '@muster/shared/contract/endpoint';
+import type { Json } from '@muster/shared/contract/fields';
+import { explainTask, listDeadLetters } from '@muster/shared/contract/queue';
+import { triggerSchedule } from '@muster/shared/contract/schedule-operations';
+import { createSchedule, listExecutions } from '@muster/shared/contract/schedules';
+import { createTask, retryTask, type Task } from '@muster/shared/contract/tasks';
+import type { TaskStatus } from '@muster/shared/lifecycle';
+import { eventually } from '@muster/testing';
+import { auditRows } from '@muster/testing/auditor';
+import { afterEach, describe, expect, test } from 'vitest';
+import { startNetwork, type TestNetwork } from './fixtures/network.ts';
+import type { RawAgent } from './fixtures/raw-agent.ts';
+
+type Verification = Exclude<NonNullable<NonNullable<CallOf<typeof createTask>['body']>['verification']>, 'none'>;
+
+const EXACT = { kind: 'exact' } as const;
+const never = () => 0.999;
+
+let network: TestNetwork;
+afterEach(() => auditRows(network.sql));
+
+/** A network in which chance says what it is told to. */
+async function start(random: () => number = never, env: Record<string, string> = {}): Promise<void> {
+  network = await startNetwork({ random, env });
+}
+
+/** An agent of an owner. `anchor`: an admin vouches for it. */
+async function agentOf(owner: string, { anchor = false, slots = 4 } = {}): Promise<RawAgent> {
+  const enrollment_token = await network.enrol({ owner, serves: 'all' });
+  const agent = await network.rawAgent({ enrollment_token, slots });
+  if (anchor) await network.sql`update agents set anchor = true where agent_id = ${agent.agentId}`;
+  return agent;
+}
+
+const submit = (verification: Verification, more: object = {}) =>
+  network.submit({ task_type: 'work', input_data: 'the question', max_retries: 0, verification, ...more });
+
+/** Takes a run that is there by now, of a task. */
+async function take(agent: RawAgent, task_id: string) {
+  const run = await agent.take();
+  expect(run.task_id).toBe(task_id);
+  return run;
+}
+/** Takes a run and answers. */
+async function answer(agent: RawAgent, task_id: string, result: string) {
+  const run = await take(agent, task_id);
+  expect(await agent.complete(run, result)).toEqual({ applied: true, task_status: 'VERIFYING' });
+  return run;
+}
+const finds = async (agent: RawAgent) => (await agent.poll({ slots: 1, wait_ms: 0 })).runs.length;
+const standingOf = async ({ agentId }: RawAgent) =>
+  (await network.sql`select standing from integrity where agent_id = ${agentId}`)[0]?.standing;
+const runsOf = ({ runs }: Task) => runs.map(({ agent_id, replica, status }) => ({ agent_id, replica, status }));
+
+describe('an answer and those who check it', () => {
+  test('none costs no extra run, and says nothing of being checked', async () => {
+    await start();
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    const task_id = await network.submit({ task_type: 'work', input_data: 1 });
+    await a.complete(await take(a, task_id), 'x');
+    const task = await network.until(task_id, 'COMPLETED');
+    expect(task).toMatchObject({ verification: 'none', finality: null, result_version: 1, verification_note: null });
+    expect(task.runs).toHaveLength(1);
+    expect(await finds(b)).toBe(0);
+    expect(await network.sql`select from verifications union all select from replicas`).toHaveLength(0);
+  });
+
+  test('a quorum that agrees completes the task: verified, with an answer of those who agree', async () => {
+    await start();
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    const task_id = await submit({ policy: 'quorum', comparator: EXACT });
+    await answer(a, task_id, 'x');
+    const between = await network.task(task_id);
+    expect(between).toMatchObject({ status: 'VERIFYING', result_data: null, finality: null });
+    await answer(b, task_id, 'x');
+    const task = await network.until(task_id, 'COMPLETED');
+    expect(task).toMatchObject({ result_data: 'x', finality: 'verified', verification_note: null });
+    expect(runsOf(task)).toEqual([
+      { agent_id: a.agentId, replica: 0, status: 'COMPLETED' },
+      { agent_id: b.agentId, replica: 1, status: 'COMPLETED' },
+    ]);
+  });
+
+  test('answers are compared as the comparator says', async () => {
+    await start();
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    const pairs: [Verification['comparator'], Json, Json][] = [
+      [{ kind: 'json' }, { x: 1, y: [2] }, { y: [2], x: 1.0 }],
+      [{ kind: 'numeric', tolerance: 0.01 }, { at: [1, 2.004] }, { at: [1.005, 2] }],
+      [{ kind: 'numeric', tolerance: 0, relative: 0.01 }, 1_000, 1_009],
+    ];
+    for (const [comparator, one, other] of pairs) {
+      const task_id = await submit({ policy: 'always', comparator });
+      await a.complete(await take(a, task_id), one);
+      await b.complete(await take(b, task_id), other);
+      expect(await network.until(task_id, 'COMPLETED')).toMatchObject({ finality: 'verified' });
+    }
+  });
+
+  test('where answers differ a judge is asked, whoever is outvoted was wrong, and loses its work by its second wrong answer', async () => {
+    await start();
+    const [liar, good, judge] = [
+      await agentOf('liar'),
+      await agentOf('good', { anchor: true }),
+      await agentOf('judge', { anchor: true }),
+    ];
+    for (const standing of ['PROBATION', 'QUARANTINED']) {
+      const task_id = await submit({ policy: 'always', comparator: EXACT });
+      await answer(liar, task_id, `wrong ${standing}`);
+      await answer(good, task_id, 'x');
+      // An anchor outweighs a stranger by itself, but an answer takes two.
+      await answer(judge, task_id, 'x');
+      const task = await network.until(task_id, 'COMPLETED');
+      expect(task).toMatchObject({ result_data: 'x', finality: 'verified' });
+      await eventually(async () => expect(await standingOf(liar)).toBe(standing));
+    }
+    expect(await network.sql`select found, vouched, kind from verdicts where agent_id = ${good.agentId}`).toEqual([
+      { found: 'RIGHT', vouched: true, kind: 'judge' },
+      { found: 'RIGHT', vouched: true, kind: 'judge' },
+    ]);
+  });
+
+  test('what nobody can decide between is FAILED as disputed: a dead letter, that a person may queue again', async () => {
+    await start();
+    const agents = await Promise.all(['a', 'b', 'c'].map((owner) => agentOf(owner)));
+    const task_id = await submit({ policy: 'quorum', max_runs: 3, comparator: EXACT });
+    for (const [n, agent] of agents.entries()) await answer(agent, task_id, `answer ${n}`);
+    const task = await network.until(task_id, 'FAILED');
+    expect(task).toMatchObject({ dead_letter: true, error: { code: 'disputed' }, result_data: null, finality: null });
+    const { data } = await network.admin(listDeadLetters, { query: { error_code: 'disputed' } });
+    expect(data.map((it) => it.task_id)).toEqual([task_id]);
+    expect(data[0]).toMatchObject({ error: { code: 'disputed' } });
+    await network.admin(retryTask, { params: { task_id } });
+    await answer(agents[0]!, task_id, 'x');
+    await answer(agents[1]!, task_id, 'x');
+    expect(await network.until(task_id, 'COMPLETED')).toMatchObject({ result_data: 'x', dead_letter: false });
+  });
+});
+
+describe('who checks whom', () => {
+  test('no two of one owner; where all that are there have one, no two of one enrolment', async () => {
+    await start();
+    const token = await network.enrol({ owner: 'a', serves: 'all' });
+    const [one, twin] = [
+      await network.rawAgent({ enrollment_token: token }),
+      await network.rawAgent({ enrollment_token: token }),
+    ];
+    const sibling = await agentOf('a');
+    const first = await submit({ policy: 'always', comparator: EXACT });
+    await answer(one, first, 'x');
+    expect(await finds(twin)).toBe(0);
+    await answer(sibling, first, 'x');
+    await network.until(first, 'COMPLETED');
+    const other = await agentOf('b');
+    await network.clock.advance('2s');
+    const second = await submit({ policy: 'always', comparator: EXACT });
+    await answer(one, second, 'x');
+    expect(await finds(sibling)).toBe(0);
+    await answer(other, second, 'x');
+    await network.until(second, 'COMPLETED');
+  });
+
+  test('who is not trusted is paired with who is; where nobody trusted comes in half its time, with anybody', async () => {
+    await start();
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    const anchor = await agentOf('c', { anchor: true });
+    const first = await submit({ policy: 'always', comparator: EXACT, deadline_seconds: 60 });
+    await answer(a, first, 'x');
+    expect(await finds(b)).toBe(0);
+    await answer(anchor, first, 'x');
+    await network.until(first, 'COMPLETED');
+    const second = await submit({ policy: 'always', comparator: EXACT, deadline_seconds: 60 });
+    await answer(a, second, 'x');
+    expect(await finds(b)).toBe(0);
+    await network.clock.advance('31s');
+    await answer(b, second, 'x');
+    await network.until(second, 'COMPLETED');
+  });
+
+  test('only agents that have the same value of a label are compared', async () => {
+    await start();
+    const labelled = async (owner: string, arch: string) => {
+      const agent = await agentOf(owner);
+      await network.sql`update agents set labels = ${network.sql.json({ arch })} where agent_id = ${agent.agentId}`;
+      return agent;
+    };
+    const [a, b, c] = [await labelled('a', 'arm'), await labelled('b', 'x86'), await labelled('c', 'arm')];
+    const task_id = await submit({ policy: 'always', comparator: EXACT, label: 'arch' });
+    await answer(a!, task_id, 'x');
+    expect(await finds(b!)).toBe(0);
+    await answer(c!, task_id, 'x');
+    await network.until(task_id, 'COMPLETED');
+  });
+
+  test('a poll that waits is given what is wanted', async () => {
+    await start();
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    const task_id = await submit({ policy: 'always', comparator: EXACT });
+    const run = await take(a, task_id);
+    await a.complete(run, 'x');
+    await answer(b, task_id, 'x');
+    const next = await submit({ policy: 'always', comparator: EXACT });
+    const waiting = b.poll({ wait_ms: 20_000 });
+    const mine = await waiting;
+    expect(mine.runs.map((it) => it.task_id)).toEqual([next]);
+    const other = a.poll({ wait_ms: 20_000 });
+    expect((await other).runs.map((it) => it.task_id)).toEqual([next]);
+  });
+});
+
+describe('when nobody comes by the deadline', () => {
+  const late = async (otherwise: 'accept' | 'fail' | 'wait') => {
+    await start();
+    const a = await agentOf('a');
+    const task_id = await submit({ policy: 'always', comparator: EXACT, deadline_seconds: 60, otherwise });
+    await answer(a, task_id, 'x');
+    await network.clock.advance('61s');
+    await network.clock.advance('1s');
+    return (status: TaskStatus) => network.until(task_id, status);
+  };
+  test('accept: the answer stands, provisional, and the task says why', async () => {
+    const task = await (await late('accept'))('COMPLETED');
+    expect(task).toMatchObject({ finality: 'provisional', result_data: 'x' });
+    expect(task.verification_note).toMatch(/no agent that may check it/);
+  });
+  test('fail: the task fails as unverified', async () => {
+    const task = await (await late('fail'))('FAILED');
+    expect(task).toMatchObject({ error: { code: 'unverified' }, dead_letter: true });
+  });
+  test('wait: it waits on, says so, and goes on when somebody comes', async () => {
+    const until = await late('wait');
+    const { task_id, verification_note } = await until('VERIFYING');
+    expect(verification_note).toMatch(/no agent that may check it/);
+    await answer(await agentOf('b'), task_id, 'x');
+    expect(await until('COMPLETED')).toMatchObject({ finality: 'verified', verification_note: null });
+  });
+});
+
+describe('as often as the record of the agent asks for', () => {
+  test('a newcomer is checked, an anchor is believed: provisional until others find it right', async () => {
+    await start();
+    const [anchor, stranger] = [await agentOf('a', { anchor: true }), await agentOf('b')];
+    const adaptive = { policy: 'adaptive', comparator: EXACT } as const;
+    const alone = await submit(adaptive);
+    await answer(anchor, alone, 'x');
+    expect(await network.until(alone, 'COMPLETED')).toMatchObject({ finality: 'provisional', result_data: 'x' });
+    const checked = await submit(adaptive);
+    await answer(stranger, checked, 'x');
+    await answer(anchor, checked, 'x');
+    expect(await network.until(checked, 'COMPLETED')).toMatchObject({ finality: 'verified' });
+    expect(await network.task(alone)).toMatchObject({ finality: 'verified', result_version: 1 });
+  });
+
+  test('of those who agree some are judged by a third', async () => {
+    await start(() => 0.1);
+    const [a, b, c] = [await agentOf('a'), await agentOf('b'), await agentOf('c')];
+    const task_id = await submit({ policy: 'always', comparator: EXACT });
+    await answer(a, task_id, 'x');
+    await answer(b, task_id, 'x');
+    expect(await network.task(task_id)).toMatchObject({ status: 'VERIFYING' });
+    await answer(c, task_id, 'x');
+    expect((await network.until(task_id, 'COMPLETED')).runs).toHaveLength(3);
+  });
+});
+
+describe('while it is verified', () => {
+  const verifying = async (more: object = {}, verification: Partial<Verification> = {}) => {
+    await start();
+    const a = await agentOf('a');
+    const task_id = await submit({ policy: 'always', comparator: EXACT, ...verification } as Verification, more);
+    await answer(a, task_id, 'x');
+    return task_id;
+  };
+  test('it can be cancelled, and nobody is asked any more', async () => {
+    const task_id = await verifying({ unique_key: 'u' });
+    await network.cancel(task_id);
+    expect(await network.task(task_id)).toMatchObject({ status: 'CANCELLED', result_data: null });
+    expect(await finds(await agentOf('b'))).toBe(0);
+    await network.submit({ task_type: 'other', input_data: 1, unique_key: 'u' });
+  });
+  test('those who check it are told to stop when it is cancelled', async () => {
+    const task_id = await verifying();
+    const b = await agentOf('b');
+    const run = await take(b, task_id);
+    await network.cancel(task_id);
+    const beat = await b.beat({ runs: [{ run_id: run.run_id, fence: run.fence }] });
+    expect(beat.cancel).toEqual([run.run_id]);
+    await b.report(run, { outcome: 'CANCELLED' });
+  });
+  test('its whole time can be over', async () => {
+    const task_id = await verifying({ task_timeout_seconds: 100 });
+    await network.clock.advance('101s');
+    expect(await network.until(task_id, 'TIMED_OUT')).toMatchObject({ dead_letter: true });
+  });
+  test('who waits for it waits for the decision, and its unique key is taken', async () => {
+    const task_id = await verifying({ unique_key: 'u', concurrency_key: 'k' });
+    const after = await network.submit({ task_type: 'after', input_data: 1, depends_on: [task_id] });
+    await expect(network.submit({ task_type: 'x', input_data: 1, unique_key: 'u' })).rejects.toMatchObject({
+      code: 'conflict',
+    });
+    const gated = await network.submit({ task_type: 'gated', input_data: 1, concurrency_key: 'k' });
+    expect(await network.task(after)).toMatchObject({ status: 'BLOCKED' });
+    const explained = await network.admin(explainTask, { params: { task_id } });
+    expect(explained).toMatchObject({ place: 'verifying' });
+    await answer(await agentOf('b'), task_id, 'x');
+    await network.until(task_id, 'COMPLETED');
+    await network.until(after, 'PENDING');
+    const other = await network.rawAgent({ capabilities: ['gated'] });
+    expect((await other.take()).task_id).toBe(gated);
+    await network.submit({ task_type: 'x', input_data: 1, unique_key: 'u' });
+  });
+  test('a check that fails or is lost is asked of another', async () => {
+    const task_id = await verifying();
+    const b = await agentOf('b');
+    await b.fail(await take(b, task_id));
+    expect(await network.task(task_id)).toMatchObject({ status: 'VERIFYING' });
+    const c = await agentOf('c');
+    await take(c, task_id);
+    await network.clock.advance('31s', { beats: 'missed' });
+    await answer(await agentOf('d'), task_id, 'x');
+    expect((await network.until(task_id, 'COMPLETED')).runs.map(({ status }) => status)).toEqual([
+      'COMPLETED',
+      'FAILED',
+      'LOST',
+      'COMPLETED',
+    ]);
+  });
+});
+
+describe('what may be verified', () => {
+  test.each([
+    [
+      'an http task other than GET',
+      { task_type: 'http', input_data: { method: 'POST', url: 'https://example.com' } },
+      '#/verification',
+    ],
+    [
+      'a comparator that does not exist',
+      { verification: { policy: 'always', comparator: { kind: 'magic' } } },
+      '#/verification/comparator/kind',
+    ],
+    ['none at all', { verification: { policy: 'always' } }, '#/verification/comparator'],
+    [
+      'a quorum of more than may be asked',
+      { verification: { policy: 'quorum', quorum: 7, comparator: EXACT } },
+      '#/verification/quorum',
+    ],
+  ])('%s is refused', async (_, more, pointer) => {
+    await start();
+    const body = {
+      task_type: 'work',
+      input_data: null,
+      verification: { policy: 'always', comparator: EXACT },
+      ...more,
+    };
+    const refusal = { code: 'validation-failed', errors: [{ pointer }] };
+    await expect(network.admin(createTask, { body } as never)).rejects.toMatchObject(refusal);
+    await expect(
+      network.admin(createSchedule, { body: { ...body, interval_seconds: 3_600 } } as never),
+    ).rejects.toMatchObject(refusal);
+    await expect(network.admin(createBatch, { body: { tasks: [body] } } as never)).rejects.toMatchObject({
+      errors: [{ pointer: pointer.replace('#', '#/tasks/0') }],
+    });
+  });
+
+  test('tasks of schedules and batches are verified too, and their outcome is the decision', async () => {
+    await start();
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    const settings = {
+      task_type: 'work',
+      input_data: 'q',
+      max_retries: 0,
+      verification: { policy: 'always', comparator: EXACT },
+    } as const;
+    const { schedule_id, verification } = await network.admin(createSchedule, {
+      body: { ...settings, interval_seconds: 3_600 },
+    });
+    expect(verification).toMatchObject({ policy: 'always', quorum: 2 });
+    const { task_id } = await network.admin(triggerSchedule, { params: { schedule_id } });
+    await answer(a, task_id!, 'x');
+    await network.coordinator.tick();
+    const outcome = async () => (await network.admin(listExecutions, { params: { schedule_id } })).data[0]?.task_status;
+    expect(await outcome()).toBe('VERIFYING');
+    await answer(b, task_id!, 'x');
+    await eventually(async () => expect(await outcome()).toBe('COMPLETED'));
+    const batch = await network.admin(createBatch, { body: { tasks: [settings] } });
+    const member = batch.results[0]!.task_id!;
+    for (const agent of [a, b]) await answer(agent, member, 'y');
+    await network.until(member, 'COMPLETED');
+    const { data } = await network.admin(listBatchResults, { params: { batch_id: batch.batch_id } });
+    expect(data).toMatchObject([{ status: 'COMPLETED', result_data: 'y', finality: 'verified', result_version: 1 }]);
+  });
+});
+
+describe('coordinators that die', () => {
+  test('one between the claim and the decision: the answer is drawn for when it comes, and is never taken unseen', async () => {
+    await start();
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    const task_id = await submit({ policy: 'adaptive', comparator: EXACT });
+    const run = await take(a, task_id);
+    // As if it had died before it could write down what it drew.
+    await network.sql`with v as (delete from verifications returning task_id) delete from replicas`;
+    await a.complete(run, 'x');
+    expect(await network.task(task_id)).toMatchObject({ status: 'VERIFYING' });
+    await answer(b, task_id, 'x');
+    await network.until(task_id, 'COMPLETED');
+  });
+});

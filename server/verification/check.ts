@@ -1,0 +1,146 @@
+import type { Deps } from '../platform/ctx.ts';
+import { unblock } from '../tasks/unblock.ts';
+import type { Random } from '../trust/draw.ts';
+import { foldVerdicts } from '../trust/lane.ts';
+import { type Known, vouches } from '../trust/scrutiny.ts';
+import { findKnown, keyOf } from '../trust/store/integrity.ts';
+import type { NewVerdict } from '../trust/store/verdicts.ts';
+import { firstEqual } from './compare.ts';
+import { apartIn, type FieldOf, vouchedIn } from './field.ts';
+import { type Facts, plan, type Step } from './plan.ts';
+import * as store from './store/decide.ts';
+import { type Checking, findAnswers, listDue } from './store/due.ts';
+
+/** How many checks are looked at together. */
+const BATCH = 100;
+
+type Parts = Pick<Deps, 'db' | 'notifier'>;
+
+/** What a look at checks needs besides the coordinator's parts. */
+export interface Looking {
+  fieldOf: FieldOf;
+  random: Random;
+}
+
+/** Looks at the checks that are due, and does about each what is to be done. Answers how many moved. */
+export async function checkDue(deps: Parts, looking: Looking): Promise<number> {
+  let moved = 0;
+  for (let due = await listDue(deps.db.loops, BATCH); due.length > 0; due = await listDue(deps.db.loops, BATCH)) {
+    const known = await knownOf(deps, due);
+    const done = await Promise.all(due.map((it) => checkOne(deps, looking, it, known)));
+    const judged = [...new Set(done.flatMap((it) => it.judged))];
+    if (judged.length > 0) await foldVerdicts(deps, { agentIds: judged });
+    if (done.some(({ awaited }) => awaited)) void unblock(deps).catch(() => {});
+    const progress = done.filter((it) => it.moved).length;
+    moved += progress;
+    // Others have them in hand.
+    if (progress === 0 || due.length < BATCH) break;
+  }
+  return moved;
+}
+
+type KnownOf = (it: Checking, agentId: string) => Known;
+
+async function knownOf({ db }: Parts, due: readonly Checking[]): Promise<KnownOf> {
+  const pairs = due.flatMap(({ capability, answers }) => answers.map(({ agent_id }) => ({ agent_id, capability })));
+  const known = await findKnown(db.loops, pairs);
+  return ({ capability }, agent_id) => known.get(keyOf({ agent_id, capability }))!;
+}
+
+interface Done {
+  moved: boolean;
+  awaited: boolean;
+  /** Whose work was judged. */
+  judged: string[];
+}
+
+async function checkOne(deps: Parts, looking: Looking, it: Checking, knownOf: KnownOf): Promise<Done> {
+  const { answers, verification } = it;
+  const known = answers.map(({ agent_id }) => knownOf(it, agent_id));
+  const texts =
+    answers.length > 1
+      ? await findAnswers(
+          deps.db.loops,
+          answers.map(({ fence }) => fence),
+        )
+      : [null];
+  const facts = { known, equal: firstEqual(texts, verification.comparator), random: looking.random };
+  return carryOut(deps, looking, it, facts, plan(it, facts));
+}
+
+async function carryOut(
+  { db, notifier }: Parts,
+  looking: Looking,
+  it: Checking,
+  facts: Facts,
+  step: Step,
+): Promise<Done> {
+  const { loops: sql } = db;
+  const done = (moved: boolean, ended?: { awaited: boolean }, judged: string[] = []): Done => ({
+    moved,
+    awaited: ended?.awaited ?? false,
+    judged,
+  });
+  switch (step.do) {
+    case 'postpone':
+      return done(await store.postpone(sql, it, step));
+    case 'relax':
+      notifier.tell('wanted', await store.relaxWanted(sql, it, step.until));
+      return done(true);
+    case 'ask': {
+      const classIds = await store.askMore(sql, it, await moreOf(looking, it, facts, step));
+      notifier.tell('wanted', classIds);
+      return done(classIds.length > 0);
+    }
+    case 'settle': {
+      const verdicts = verdictsOf(it, facts, step);
+      const settled = await store.settleTask(sql, it, { ...step, verdicts });
+      return done(settled !== undefined, settled, settled && verdicts.map(({ agent_id }) => agent_id));
+    }
+    case 'dispute': {
+      const ended = await store.disputeTask(sql, it, step);
+      return done(ended !== undefined, ended);
+    }
+    case 'forget':
+      return done(await store.forgetCheck(sql, it));
+  }
+}
+
+/** Who is not trusted is paired with somebody who is, and a judge is, wherever there is one. */
+async function moreOf(
+  { fieldOf }: Looking,
+  { class_id, parties, now, verification }: Checking,
+  { known }: Facts,
+  { kind, count, audited }: Extract<Step, { do: 'ask' }>,
+): Promise<store.More> {
+  const field = await fieldOf(class_id);
+  const apart = apartIn(field);
+  const trusted = !(kind === 'replica' && known.some(vouches)) && vouchedIn(field, parties, apart);
+  return { kind, count, audited, apart, trusted, until: now + verification.deadline_seconds * (trusted ? 500 : 1_000) };
+}
+
+/** What found it: what the runs were asked for, of which the last word counts. */
+const KINDS = ['look_back', 'audit', 'judge'] as const;
+
+function verdictsOf(
+  { task_id, capability, answers }: Checking,
+  { equal }: Facts,
+  { winner, verdicts }: Extract<Step, { do: 'settle' }>,
+): NewVerdict[] {
+  const kind = KINDS.find((name) => answers.some((it) => it.kind === name)) ?? 'quorum';
+  const first = equal[answers.findIndex(({ fence }) => fence === winner)];
+  const right = answers.filter((_, n) => equal[n] === first).map(({ agent_id }) => agent_id);
+  return verdicts.map((verdict, n) => {
+    const { fence, agent_id } = answers[n]!;
+    return {
+      fence,
+      kind,
+      task_id,
+      agent_id,
+      capability,
+      found: verdict.found,
+      vouched: verdict.found === 'RIGHT' && verdict.vouched,
+      judge: right.filter((it) => it !== agent_id).join(),
+    };
+  });
+}

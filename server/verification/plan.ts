@@ -1,0 +1,139 @@
+import type { Verified } from '@muster/shared/contract/verification';
+import type { Random } from '../trust/draw.ts';
+import { judge, type Ruling, type Vote } from '../trust/judge.ts';
+import { DEFAULTS, type Parameters } from '../trust/parameters.ts';
+import { auditProbability, type Known, replicationProbability } from '../trust/scrutiny.ts';
+import type { Asked, Checking, Kind } from './store/due.ts';
+
+/** What is known when a check is looked at: of each answer who gave it, and the first that is equal to it. */
+export interface Facts {
+  known: readonly Known[];
+  equal: readonly number[];
+  random: Random;
+}
+
+/** What becomes of a check. Moments are milliseconds. */
+export type Step =
+  | { do: 'postpone'; until: number | null; note: string | null }
+  /** What was wanted of somebody trusted is wanted of anybody. */
+  | { do: 'relax'; until: number }
+  | { do: 'ask'; kind: Kind; count: number; audited: boolean | null }
+  | {
+      do: 'settle';
+      winner: number;
+      finality: 'provisional' | 'verified';
+      note: string | null;
+      verdicts: Verdicts;
+      audited: boolean | null;
+    }
+  | { do: 'dispute'; code: 'disputed' | 'unverified'; reason: string }
+  | { do: 'forget' };
+
+type Verdicts = Extract<Ruling<number>, { is: 'DECIDED' }>['verdicts'];
+
+/** How many runs may come to nothing for each that was to come to something. */
+const VAIN = 3;
+
+/** How many others are asked when a task is claimed: none where the answer is taken at the agent's word. */
+export function partnersOf(
+  { policy, quorum }: Verified,
+  agent: Known,
+  random: Random,
+  p: Parameters = DEFAULTS,
+): number {
+  if (policy === 'quorum') return quorum - 1;
+  return policy === 'always' || random() < replicationProbability(agent, p) ? 1 : 0;
+}
+
+const quorumOf = ({ policy, quorum }: Verified, p: Parameters): number => (policy === 'quorum' ? quorum : p.quorum);
+
+/** What is to be done about a check, as it stands now. */
+export function plan(it: Checking, facts: Facts, p: Parameters = DEFAULTS): Step {
+  if (it.state === 'ENDED' || it.ended) return { do: 'forget' };
+  if (it.open.length > 0) return waiting(it, facts, p);
+  if (it.state !== 'VERIFYING') return { do: 'postpone', until: null, note: it.note };
+  return decide(it, facts, p);
+}
+
+/** Somebody trusted is waited for until half of the time is over, then anybody until the end. What runs ends by itself. */
+function waiting(it: Checking, facts: Facts, p: Parameters): Step {
+  const wanted = it.open.filter(({ live }) => !live);
+  if (wanted.length === 0) return { do: 'postpone', until: null, note: it.note };
+  const end = deadlineOf(wanted, it.verification);
+  const half = end - it.verification.deadline_seconds * 500;
+  if (it.now < half) return { do: 'postpone', until: half, note: it.note };
+  if (wanted.some(({ trusted }) => trusted)) return { do: 'relax', until: end };
+  if (it.now < end) return { do: 'postpone', until: end, note: it.note };
+  const undecided = it.state === 'VERIFYING' && wanted.length === it.open.length;
+  return undecided ? otherwise(it, facts, p) : { do: 'postpone', until: null, note: it.note };
+}
+
+const deadlineOf = (wanted: readonly Asked[], { deadline_seconds }: Verified): number =>
+  Math.max(...wanted.map(({ since }) => since)) + deadline_seconds * 1_000;
+
+const NOBODY = 'no agent that may check it came within its deadline';
+
+/** Nobody has come. What is agreed needs no third; what is contradicted is never accepted. */
+function otherwise(it: Checking, facts: Facts, p: Parameters): Step {
+  const { verification } = it;
+  const ruling = rule(it, facts, p);
+  if (ruling?.is === 'DECIDED') return settled(it, ruling, it.audited);
+  if (verification.otherwise === 'wait') return { do: 'postpone', until: null, note: NOBODY };
+  if (facts.equal.some((first) => first !== 0))
+    return { do: 'dispute', code: 'disputed', reason: `the answers differ, and ${NOBODY}` };
+  if (verification.otherwise === 'fail') return { do: 'dispute', code: 'unverified', reason: NOBODY };
+  return {
+    do: 'settle',
+    winner: it.answers[0]!.fence,
+    finality: 'provisional',
+    note: NOBODY,
+    verdicts: [],
+    audited: it.audited,
+  };
+}
+
+function decide(it: Checking, facts: Facts, p: Parameters): Step {
+  const { answers, verification, audited } = it;
+  const ask = (kind: Kind, count = 1, audit = audited): Step =>
+    it.asked < VAIN * verification.max_runs
+      ? { do: 'ask', kind, count, audited: audit }
+      : { do: 'dispute', code: 'unverified', reason: `${it.asked} runs that were to check it left it open` };
+  const missing = quorumOf(verification, p) - answers.length;
+  if (missing > 0) {
+    // Nobody drew: the coordinator died that should have, or another agent had it then.
+    const alone = it.asked === 0 && partnersOf(verification, facts.known[0]!, facts.random, p) === 0;
+    if (!alone) return ask('replica', missing);
+    return { do: 'settle', winner: answers[0]!.fence, finality: 'provisional', note: null, verdicts: [], audited };
+  }
+  const ruling = rule(it, facts, p)!;
+  if (ruling.is === 'ASK') return ask('judge');
+  if (ruling.is === 'DISPUTED')
+    return {
+      do: 'dispute',
+      code: 'disputed',
+      reason: `${answers.length} answers, and no ${quorumOf(verification, p)} that outweigh the others`,
+    };
+  if (facts.equal.some((first) => first !== 0)) return settled(it, ruling, audited);
+  const audit = audited ?? facts.random() < auditProbability(p);
+  if (audit && !answers.some(({ kind }) => kind === 'audit')) return ask('audit', 1, true);
+  return settled(it, ruling, audit);
+}
+
+/** How the answers are judged; undefined where there are none to judge between. */
+function rule({ answers, verification }: Checking, { known, equal }: Facts, p: Parameters): Ruling<number> | undefined {
+  if (answers.length === 0) return undefined;
+  const votes = answers.map(
+    ({ kind }, n): Vote<number> => ({
+      agent: known[n]!,
+      answer: equal[n]!,
+      judge: kind !== null && kind !== 'replica',
+    }),
+  );
+  return judge(votes, quorumOf(verification, p), { ...p, most_votes: verification.max_runs });
+}
+
+const settled = (
+  { answers }: Checking,
+  { answer, verdicts }: Extract<Ruling<number>, { is: 'DECIDED' }>,
+  audited: boolean | null,
+): Step => ({ do: 'settle', winner: answers[answer]!.fence, finality: 'verified', note: null, verdicts, audited });

@@ -1,0 +1,184 @@
+import type { Verified } from '@muster/shared/contract/verification';
+import { runIdOf } from '@muster/shared/ids';
+import { type Life, openRows, type Rows } from '@muster/testing/rows';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { createReporter } from '../../dispatch/report.ts';
+import type { Deps } from '../../platform/ctx.ts';
+import { createClasses } from '../../tasks/classes.ts';
+import { createLimits } from '../../tasks/limits.ts';
+import { cancelTask } from '../../tasks/store/transitions.ts';
+import { createVerification, type Verification } from '../verifier.ts';
+import { disputeTask, postpone, settleTask } from './decide.ts';
+import { type Checking, listDue } from './due.ts';
+import { openVerifications } from './open.ts';
+
+const quiet = { tell() {}, on() {} } as unknown as Deps['notifier'];
+const log = console as unknown as Deps['log'];
+
+describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
+  let it: Rows;
+  let classId: number;
+  beforeAll(async () => {
+    it = await openRows(major);
+    classId = await it.classOf('echo');
+  });
+  afterEach(() => it.finish());
+  afterAll(() => it.close());
+
+  /** A coordinator's part in it, on pools of its own. */
+  async function coordinator(): Promise<Verification> {
+    const db = it.openMore();
+    const classes = createClasses(db.admin);
+    await classes.refresh();
+    const limits = createLimits(db.admin);
+    await limits.refresh();
+    const verification = createVerification({ db, notifier: quiet, log }, classes, limits, () => 0.999);
+    await verification.refresh();
+    return verification;
+  }
+  const asked = (more: Partial<Verified> = {}) =>
+    JSON.stringify({
+      policy: 'always',
+      quorum: 2,
+      max_runs: 6,
+      comparator: { kind: 'exact' },
+      deadline_seconds: 100,
+      otherwise: 'wait',
+      ...more,
+    });
+  const agents = (n: number) => Promise.all(Array.from({ length: n }, (_, i) => it.agent({ owner: `owner${i}` })));
+  const report = async (life: Life, fence: number, result_data: string) =>
+    createReporter({ db: it.db, notifier: quiet }, { reported() {} }).report(life, [
+      { run_id: runIdOf(fence), fence, outcome: 'COMPLETED', result_data },
+    ]);
+  /** A task that has an answer and is wanted of `partners` more. */
+  async function answered(first: Life, { partners = 1, more = {} }: { partners?: number; more?: object } = {}) {
+    const [task_id] = await it.submit({ verification: asked(), ...more });
+    const standings = await it.claim(it.db.hot, [{ ...first, want: 1 }], [classId]);
+    const { fence } = standings.get(first.agent_id)!.runs[0]!;
+    await openVerifications(it.db.hot, [{ fence, wanted: partners, trusted: false, apart: 'owner' }]);
+    await report(first, fence, 'x');
+    expect(await it.status(task_id!)).toBe('VERIFYING');
+    return { task_id: task_id!, fence };
+  }
+  const take = (of: Verification, life: Life, want = 1) => of.claim({ ...life, want }, [classId]);
+
+  test('two coordinators that judge at once decide once, with each verdict once', async () => {
+    const lives = await agents(2);
+    const [one, two] = [await coordinator(), await coordinator()];
+    const tasks: string[] = [];
+    for (let n = 0; n < 10; n += 1) {
+      const { task_id } = await answered(lives[0]!);
+      tasks.push(task_id);
+      await one.refresh();
+      const [run] = await take(one, lives[1]!);
+      await report(lives[1]!, run!.fence, 'x');
+    }
+    await Promise.all([one.check(), two.check(), one.check(), two.check()]);
+    await Promise.all([one.check(), two.check()]);
+    for (const task_id of tasks) {
+      expect(await it.status(task_id)).toBe('COMPLETED');
+      expect((await it.eventsOf(task_id)).filter((kind) => kind === 'task.verified')).toHaveLength(1);
+    }
+    expect(await it.sql`select found, count(*)::int as n from verdicts group by 1`).toEqual([
+      { found: 'RIGHT', n: 20 },
+    ]);
+    expect(await it.sql`select agent_id, "right" from integrity`).toHaveLength(2);
+  });
+
+  test('twenty of one owner that ask at once for two runs that are wanted get one', async () => {
+    const first = await it.agent({ owner: 'first' });
+    await answered(first, { partners: 2 });
+    const twins = await Promise.all(Array.from({ length: 20 }, () => it.agent({ owner: 'second' })));
+    const coordinators = [await coordinator(), await coordinator()];
+    const given = await Promise.all(twins.map((life, n) => take(coordinators[n % 2]!, life, 2)));
+    expect(given.flat()).toHaveLength(1);
+    expect(await take(coordinators[0]!, first)).toEqual([]);
+    const [other] = await take(coordinators[0]!, await it.agent({ owner: 'third' }));
+    expect(other).toMatchObject({ attempt: 1, checkpoint: null });
+  });
+
+  test('a run that is wanted takes the slots it costs, and no more than are free', async () => {
+    const [first, second] = await agents(2);
+    await answered(first!);
+    await answered(first!);
+    const full = await it.agent({ owner: 'full', slots: 1 });
+    const one = await coordinator();
+    expect(await take(one, full, 4)).toHaveLength(1);
+    expect(await take(one, full, 4)).toHaveLength(0);
+    expect(await take(one, { ...second!, boot_id: 'boot_other' })).toHaveLength(0);
+    expect(await take(one, await it.agent({ owner: 'late', lease_seconds: -1 }))).toHaveLength(0);
+    expect(await take(one, second!)).toHaveLength(1);
+  });
+
+  describe('a decision is made about what was seen, or not at all', () => {
+    /** A check with two answers, as it was seen before something happened to it. */
+    async function stale(happens: (check: Checking, life: Life) => Promise<unknown>): Promise<Checking> {
+      const [first, second] = await agents(2);
+      const { task_id } = await answered(first!, { partners: 2 });
+      const one = await coordinator();
+      const [run] = await take(one, second!);
+      await report(second!, run!.fence, 'x');
+      const seen = (await listDue(it.sql, 10)).find((check) => check.task_id === task_id)!;
+      expect(seen.answers).toHaveLength(2);
+      await happens(seen, second!);
+      return seen;
+    }
+    const settlement = (seen: Checking) => ({
+      winner: seen.answers[0]!.fence,
+      finality: 'verified' as const,
+      note: null,
+      audited: false,
+      verdicts: [],
+    });
+    const dispute = { code: 'disputed', reason: 'because' };
+    const happenings: Record<string, (seen: Checking) => Promise<unknown>> = {
+      'another answer came': async () => {
+        const third = await it.agent({ owner: 'third' });
+        const [run] = await take(await coordinator(), third);
+        await report(third, run!.fence, 'y');
+      },
+      'it was cancelled': (seen) => cancelTask(it.sql, seen.task_id, null),
+      'another coordinator decided': (seen) => settleTask(it.sql, seen, settlement(seen)),
+      'another coordinator disputed it': (seen) => disputeTask(it.sql, seen, dispute),
+    };
+    test.each(Object.entries(happenings))('%s', async (_, happens) => {
+      const seen = await stale(happens);
+      const before = await it.status(seen.task_id);
+      const events = await it.eventsOf(seen.task_id);
+      expect(await settleTask(it.sql, seen, settlement(seen))).toBeUndefined();
+      expect(await disputeTask(it.sql, seen, dispute)).toBeUndefined();
+      expect(await postpone(it.sql, seen, { until: null, note: null })).toBe(false);
+      expect(await it.status(seen.task_id)).toBe(before);
+      expect(await it.eventsOf(seen.task_id)).toEqual(events);
+    });
+  });
+
+  test('a check that begins twice is begun once; of a task that is claimed again it goes on', async () => {
+    const [first, second] = await agents(2);
+    const [task_id] = await it.submit({ verification: asked(), retry_policy: 'fixed' });
+    const claim = async (life: Life) =>
+      (await it.claim(it.db.hot, [{ ...life, want: 1 }], [classId])).get(life.agent_id)!.runs[0]!.fence;
+    const begin = (fence: number, wanted: number) =>
+      openVerifications(it.db.hot, [{ fence, wanted, trusted: false, apart: 'owner' }]);
+    const fence = await claim(first!);
+    expect(await begin(fence, 0)).toEqual([]);
+    expect(await begin(fence, 1)).toEqual([]);
+    expect(await it.sql`select state, cardinality(parties) as n from verifications`).toEqual([
+      { state: 'ALONE', n: 3 },
+    ]);
+    await createReporter({ db: it.db, notifier: quiet }, { reported() {} }).report(first!, [
+      { run_id: runIdOf(fence), fence, outcome: 'RETURNED' },
+    ]);
+    const again = await claim(second!);
+    expect(await begin(again, 1)).toEqual([classId]);
+    expect(await begin(again, 1)).toEqual([]);
+    expect(await it.sql`select state, cardinality(parties) as n from verifications`).toEqual([{ state: 'OPEN', n: 6 }]);
+    expect(await it.sql`select replica, fence from replicas where task_id = ${task_id!}`).toEqual([
+      { replica: 1, fence: null },
+    ]);
+    // What was drawn for the first does not hold for the second.
+    await report(second!, again, 'x');
+    expect(await it.status(task_id!)).toBe('VERIFYING');
+  });
+});

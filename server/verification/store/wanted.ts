@@ -1,0 +1,94 @@
+import type { Claimant } from '../../dispatch/store/claim.ts';
+import { COUNTED, type Lane, LIMITED, lanes, ROOMS } from '../../dispatch/store/heads.ts';
+import { type ClaimedRun, RUN } from '../../dispatch/store/held-runs.ts';
+import { runEvent } from '../../events/record.ts';
+import { arrayLiteral, type Sql } from '../../platform/database.ts';
+import { runTimeout } from '../../tasks/store/times.ts';
+import { NAME, NAMES } from '../parties.ts';
+
+/**
+ * Gives an agent runs that are wanted: of tasks nobody it has to be apart from has had, for which it is trusted enough, and that fit its free slots.
+ * Who has had a run is kept in the row of the verification, which the statement changes where that still allows it: so two that must be apart never
+ * both get one, wherever they ask in the same moment. The agent is locked first, as everywhere. `limited`: one run at most, as far as there is room.
+ */
+const claiming = (limited: boolean): string => `
+with clock as materialized (select muster_now() as now),
+asking as materialized (
+  select a.*, a.slots - a.slots_used as free, ${NAMES('a')} as names, greatest(0, least(${limited ? '1' : '$3::int'}, a.slots - a.slots_used)) as n
+  from (select * from agents where agent_id = $1 and boot_id = $2 and left_at is null and mode = 'OPEN' for no key update) a
+  cross join lateral (select 1 from presence p where p.agent_id = a.agent_id and p.lease_expires_at > (select now from clock) offset 0) alive
+),
+turns as materialized (select coalesce((select n from asking), 0) as n),
+${lanes(LIMITED)},
+${limited ? ROOMS : 'open as materialized (select * from lanes where (select n from turns) > 0)'},
+picked as materialized (
+  select w.task_id, w.replica, w.class_id, w.rank, o.slot_cost from asking a, open o cross join lateral (
+    select q.* from replicas q where q.class_id = o.class_id and q.fence is null order by q.rank, q.task_id
+  ) w
+  cross join lateral (select verification from tasks where tasks.task_id = w.task_id and closed_status is null offset 0) t
+  cross join lateral (select parties, apart, label_value from verifications v where v.task_id = w.task_id offset 0) v
+  where (not w.trusted or a.anchor or exists (
+      select from integrity i where i.agent_id = a.agent_id and i.capability = o.capability and i.standing = 'TRUSTED'))
+    and not ${NAME('a', 'v.apart')} = any(v.parties)
+    and (t.verification ->> 'label' is null or a.labels ->> (t.verification ->> 'label') is not distinct from v.label_value)
+  order by w.rank, w.task_id, w.replica limit (select 4 * n from turns)
+),
+locked as materialized (
+  select p.* from picked p cross join lateral (
+    select 1 from replicas r where r.task_id = p.task_id and r.replica = p.replica and r.fence is null for update skip locked) l
+),
+fitting as materialized (
+  select * from (
+    select *, sum(slot_cost) over (order by rank, task_id) as cost, row_number() over (order by rank, task_id) as nth
+    from (select distinct on (task_id) * from locked order by task_id, replica) one
+  ) f where nth <= (select n from turns) and cost <= (select free from asking)
+),
+joined as (
+  update verifications v set parties = v.parties || a.names, turn = v.turn + 1 from fitting f, asking a
+  where v.task_id = f.task_id and not ${NAME('a', 'v.apart')} = any(v.parties) returning v.task_id
+),
+claimed as materialized (
+  select nextval('fence_seq') as fence, f.replica, f.class_id, f.slot_cost, t.*
+  from (select * from fitting where task_id in (select task_id from joined) order by rank, task_id) f
+  cross join lateral (select ${RUN}, ${runTimeout('(select now from clock)')} as timeout_seconds from tasks where tasks.task_id = f.task_id offset 0) t
+),
+taken as (update replicas r set fence = c.fence from claimed c where r.task_id = c.task_id and r.replica = c.replica),
+leased as (
+  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds, slot_cost)
+  select fence, task_id, replica, $1, class_id, capability_required, 1, 0, (select now from clock), timeout_seconds, slot_cost from claimed
+),
+slots as (
+  update agents set slots_used = slots_used + (select sum(slot_cost) from claimed) where agent_id = (select $1 from claimed limit 1)
+),
+${limited ? COUNTED : ''}
+assigned as (${runEvent('run.assigned', 'claimed')})
+select fence, task_id, task_type, capability_required, input_data, 1 as attempt, timeout_seconds, slot_cost, traceparent, null as checkpoint
+from claimed order by fence`;
+
+const CLAIMS = { false: claiming(false), true: claiming(true) };
+
+/** Claims what is wanted of these classes for an agent. */
+export async function claimWanted(
+  hot: Sql,
+  { agent_id, boot_id, want }: Claimant,
+  of: readonly Lane[],
+): Promise<ClaimedRun[]> {
+  const rows = await hot.unsafe<(Omit<ClaimedRun, 'fence'> & { fence: string })[]>(
+    CLAIMS[`${of.some(({ limited }) => limited)}`],
+    [agent_id, boot_id, want, ...LIMITED.map((name) => arrayLiteral(of.map((lane) => lane[name])))],
+    { prepare: true },
+  );
+  return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
+}
+
+/** The classes runs are wanted of. */
+export async function findWantedClasses(hot: Sql): Promise<number[]> {
+  const rows = await hot<{ class_id: string }[]>`
+    with recursive walk as (
+      (select class_id from replicas where fence is null order by class_id limit 1)
+      union all
+      select n.class_id from walk w cross join lateral (
+        select class_id from replicas where fence is null and class_id > w.class_id order by class_id limit 1) n
+    ) select class_id from walk`;
+  return rows.map((row) => Number(row.class_id));
+}
