@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,32 +33,77 @@ await agent.start();
 await agent.done;
 `;
 
+/** What somebody else tests with the kit, in words of docs/testing.md. */
+const TEST = `
+import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
+import { createSupervisor, startCoordinator, startFleet } from '@muster/testing';
+const one = await startCoordinator();
+const since = performance.now();
+const two = await startCoordinator();
+const second_ms = performance.now() - since;
+const fleet = await startFleet({ coordinator: one, agents: 3 });
+await one.clock.advance('3d');
+await fleet.submit();
+await fleet.drained();
+const { lost, counts } = await fleet.report();
+await fleet.stop();
+const supervisor = createSupervisor();
+const { admin, url } = await supervisor.coordinator();
+const { enrollment_token } = await admin(createEnrollmentToken, { body: {} });
+const agent = await supervisor.agent({ url, enrollment_token });
+const exit_code = await agent.stop();
+await Promise.all([supervisor.stop(), one.stop(), two.stop()]);
+console.log(JSON.stringify({ second_ms, lost, completed: counts.completed, exit_code }));
+process.exit();
+`;
+
 let scratch: string;
 let project: string;
 let packed: Packed[];
 
-/** A fresh project with the packed SDK in it, as a user would have it from the registry. */
+/** A new project with packages in it, as their user would have them from the registry. */
+async function aProject(name: string, packages: readonly Packed[]): Promise<string> {
+  const folder = join(scratch, name);
+  await mkdir(folder);
+  await writeFile(join(folder, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
+  const tarballs = packages.map(({ filename }) => join(scratch, filename));
+  await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...tarballs], { cwd: folder, env });
+  return folder;
+}
+
 beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), 'muster-packed-'));
-  project = join(scratch, 'project');
-  await mkdir(project);
   await run('node', ['scripts/build.mjs'], { cwd: root, env });
-  const pack = ['pack', '--json', '--pack-destination', scratch, '-w', '@muster/shared', '-w', '@muster/agent'];
+  const workspaces = ['shared', 'agent', 'server', 'testing'].flatMap((name) => ['-w', `@muster/${name}`]);
+  const pack = ['pack', '--json', '--pack-destination', scratch, ...workspaces];
   packed = JSON.parse((await run('npm', pack, { cwd: root, env })).stdout) as Packed[];
-  await writeFile(join(project, 'package.json'), JSON.stringify({ private: true, type: 'module' }));
-  const tarballs = packed.map(({ filename }) => join(scratch, filename));
-  await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', ...tarballs], { cwd: project, env });
-}, 240_000);
+  project = await aProject('project', packed.slice(0, 2));
+}, 600_000);
 
 afterAll(() => rm(scratch, { recursive: true, force: true }));
 
 test('the tarballs hold compiled code and its types, no sources and no tests', () => {
-  expect(packed.map(({ filename }) => filename)).toEqual(['muster-shared-0.1.0.tgz', 'muster-agent-0.1.0.tgz']);
+  const names = ['shared', 'agent', 'server', 'testing'];
+  expect(packed.map(({ filename }) => filename)).toEqual(names.map((name) => `muster-${name}-0.1.0.tgz`));
   const files = packed.flatMap(({ files }) => files.map(({ path }) => path));
   expect(files).toEqual(expect.arrayContaining(['dist/index.js', 'dist/index.d.ts', 'dist/main.js', 'dist/client.js']));
-  expect(files.filter((path) => !/^(package\.json|README\.md|dist\/.*\.(js|d\.ts))$/.test(path))).toEqual([]);
-  expect(files.filter((path) => /\.test\b|^dist\/testing\//.test(path))).toEqual([]);
+  const sdk = packed.slice(0, 2).flatMap(({ files }) => files.map(({ path }) => path));
+  expect(sdk.filter((path) => !/^(package\.json|README\.md|dist\/.*\.(js|d\.ts))$/.test(path))).toEqual([]);
+  expect(files.filter((path) => /\.test\b|^dist\/testing\/|(?<!\.d)\.ts$/.test(path))).toEqual([]);
 });
+
+test('a test in plain JavaScript that is not ours starts coordinators, a fleet and processes, and leaves nothing', async () => {
+  const theirs = await aProject('theirs', packed);
+  await writeFile(join(theirs, 'try.js'), TEST);
+  const place = join(scratch, 'place');
+  await mkdir(place);
+  const { stdout } = await run('node', ['try.js'], { cwd: theirs, env: { ...env, MUSTER_TEST_SCRATCH: place } });
+  const { second_ms, ...rest } = JSON.parse(stdout) as { second_ms: number };
+  expect(rest).toEqual({ lost: 0, completed: 1, exit_code: 0 });
+  // Under a second on a machine of one's own.
+  expect(second_ms).toBeLessThan(10_000);
+  await eventually(async () => expect(await readdir(place)).toEqual([]), { timeoutMs: 30_000 });
+}, 300_000);
 
 test('an agent in plain JavaScript, installed from the tarballs, completes a task', async () => {
   await writeFile(join(project, 'agent.js'), AGENT);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
+import { createRequire } from 'node:module';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { freePort } from '@muster/server/platform/embedded-postgres/server';
 import { type Client, createClient } from '@muster/shared/client';
 import { KillablePostgres } from './killable-postgres.ts';
@@ -44,9 +44,16 @@ export interface Supervisor {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-const REPOSITORY = fileURLToPath(new URL('..', import.meta.url));
-/** From the sources, as `npm start` runs them. */
-const sourceProgram = (file: string) => ['--import', 'tsx', '--conditions=development', path.join(REPOSITORY, file)];
+const { resolve } = createRequire(import.meta.url);
+const COORDINATOR = resolve('@muster/server/main');
+const AGENT = resolve('@muster/agent').replace(/index(\.\w+)$/, 'main$1');
+
+/** How node runs a program of the product, be it here in its sources, as `npm start` runs them, or as it was packed. */
+const run = (program: string) => ({
+  command: process.execPath,
+  args: program.endsWith('.ts') ? ['--import', 'tsx', '--conditions=development', program] : [program],
+  cwd: path.dirname(program),
+});
 
 /** Starts a supervisor with nothing to supervise yet. */
 export function createSupervisor(): Supervisor {
@@ -88,9 +95,7 @@ async function coordinatorProcess(name: string, dataDir: string, env: Environmen
   const port = env.MUSTER_PORT ?? String(await freePort());
   const started = new TestProcess({
     name,
-    command: process.execPath,
-    args: sourceProgram('server/main.ts'),
-    cwd: REPOSITORY,
+    ...run(COORDINATOR),
     env: { MUSTER_DATA_DIR: dataDir, MUSTER_LOG_LEVEL: 'info', ...env, MUSTER_PORT: port, MUSTER_ADMIN_KEY: adminKey },
     ready: ({ msg }) => msg === 'coordinator ready',
   });
@@ -104,11 +109,11 @@ function agentProcess(
   keyDir: string,
 ) {
   const options = ['--url', url, '--name', name, '--key-dir', keyDir, '--log-format', 'json'];
+  const { args: program, ...how } = run(AGENT);
   return new TestProcess({
     name,
-    command: process.execPath,
-    args: [...sourceProgram('agent/main.ts'), ...options, ...args],
-    cwd: REPOSITORY,
+    ...how,
+    args: [...program, ...options, ...args],
     env: { MUSTER_ENROLLMENT_TOKEN: enrollment_token, ...env },
     ready: ({ event }) => event === 'started',
     ...(hear ? { hear } : {}),
