@@ -1,3 +1,5 @@
+import { migrateDatabase } from '@muster/server/platform/database';
+import { ENDPOINTS } from '@muster/shared/contract/index';
 import postgres from 'postgres';
 import { expect, test } from 'vitest';
 import { testClock, tickWithClock } from './clock.ts';
@@ -34,6 +36,26 @@ test('the oldest release the product runs on has them too', () =>
     expect((await sql`show server_version`)[0]!.server_version).toMatch(/^15\./);
     expect(await sql`select * from tasks`).toEqual([]);
   }, 15));
+
+test('a database that the kit did not make has no clock to move, and no endpoint moves one', async () => {
+  const server = new URL(await testPostgres());
+  const admin = postgres(server.href, { max: 1 });
+  const name = `muster_as_served_${process.pid}`;
+  await admin`create database ${admin(name)}`;
+  try {
+    server.pathname = `/${name}`;
+    await migrateDatabase(server.href);
+    const sql = postgres(server.href, { max: 1 });
+    const [clock] = await sql`
+      select trim(prosrc) as body, to_regclass('muster_clock') is null as fixed from pg_proc where proname = 'muster_now'`;
+    await sql.end();
+    expect(clock).toEqual({ body: `select date_trunc('milliseconds', statement_timestamp())`, fixed: true });
+  } finally {
+    await admin`drop database ${admin(name)} with (force)`;
+    await admin.end();
+  }
+  expect(Object.values(ENDPOINTS).filter(({ path }) => /clock|time/.test(path))).toEqual([]);
+});
 
 test('the clock goes with the wall, and ahead of it as far as it was moved', () =>
   withDatabase(async (sql, url) => {

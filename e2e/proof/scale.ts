@@ -3,9 +3,9 @@ import { seedOf } from '@muster/testing/random';
 
 /** How many times a fiftieth of the size that is promised: `PROOF_SCALE=50`, which `npm run proof` sets, is the whole. */
 export const SCALE = Number(process.env.PROOF_SCALE ?? 1);
-/** Whether it is the whole. */
-export const WHOLE = SCALE >= 50;
-/** How many times as long as promised things may take: once at the whole size, unless said; a fiftieth runs beside other tests. */
+/** Whether it is a suite of its own, as long as it takes, and not the fiftieth among other tests. */
+export const WHOLE = SCALE > 1;
+/** How many times as long as promised things may take: once in a suite of its own, unless said; a fiftieth runs beside other tests. */
 export const SLACK = Number(process.env.PROOF_SLACK ?? (WHOLE ? 1 : 10));
 /** What chance decides: the same seed, the same load and the same faults in the same order. */
 export const SEED = seedOf('PROOF_SEED');
