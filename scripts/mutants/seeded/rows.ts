@@ -85,7 +85,7 @@ finished as (
       },
       {
         file: 'server/dispatch/store/results.ts',
-        find: '  return appliedOf(rows.map((row) => ({ ...row, next:',
+        find: '  return appliedOf(\n    rows.map((row) => ({ ...row, next:',
         replace: `  if (results.length === 1 && rows.length === 1)
     void hot
       .unsafe(
@@ -93,7 +93,8 @@ finished as (
         [String(fence)],
       )
       .catch(() => {});
-  return appliedOf(rows.map((row) => ({ ...row, next:`,
+  return appliedOf(
+    rows.map((row) => ({ ...row, next:`,
       },
     ],
     caughtBy: [
