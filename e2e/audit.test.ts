@@ -44,6 +44,9 @@ const STEPS: Step[] = [
   step(agents.updateAgent, 'agent_id', { slots: 7 }),
   step(agents.putCapabilities, 'agent_id', { capabilities: ['work', 'more'] }),
   step(trust.adjustTrust, 'agent_id', { capability: 'work', delta: 0.1, reason: 'well known' }),
+  step(trust.quarantineAgent, 'agent_id', { reason: 'copied' }),
+  step(trust.banAgent, 'agent_id', { reason: 'copied again' }),
+  step(trust.releaseAgent, 'agent_id', { reason: 'by mistake' }),
   step(agents.cordonAgent, 'agent_id'),
   step(agents.uncordonAgent, 'agent_id'),
   step(agents.drainAgent, 'agent_id'),
@@ -144,7 +147,7 @@ test('every audited verb by a key leaves one row that names who, from where, wha
   const { seal, hash } = verdict.head!;
   expect(await key.call(verifyAuditLogs, { query: { seal, hash } })).toMatchObject({ valid: true });
   await expect(key.call(verifyAuditLogs, { query: { seal } })).rejects.toMatchObject({ code: 'validation-failed' });
-});
+}, 90_000);
 
 test('what is refused, what changes nothing, and what agents do themselves leave none', async () => {
   const network = await startNetwork();

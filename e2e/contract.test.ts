@@ -66,6 +66,15 @@ test('every endpoint answers success exactly as its contract says, empty and ful
   });
   await agent.call(agents.putCapabilities, { params: { agent_id }, body: { capabilities: ['work', 'other:v1'] } });
   await admin(trust.adjustTrust, { params: { agent_id }, body: { capability: 'other', delta: -0.25, reason: 'é☃' } });
+  await admin(trust.adjustTrust, {
+    params: { agent_id },
+    body: { capability: 'other', standing: 'TRUSTED', reason: 'é☃' },
+  });
+  for (const verb of [trust.quarantineAgent, trust.banAgent] as const) {
+    await admin(verb as typeof trust.banAgent, { params: { agent_id }, body: { capability: 'other', reason: 'é☃' } });
+    await readEverything(admin, { agent_id });
+  }
+  await admin(trust.releaseAgent, { params: { agent_id }, body: { reason: 'é☃' } });
   for (const verb of [agents.cordonAgent, agents.uncordonAgent, agents.drainAgent, agents.uncordonAgent])
     await admin(verb, { params: { agent_id } });
 
@@ -192,7 +201,7 @@ test('every endpoint answers success exactly as its contract says, empty and ful
     return Object.keys(ENDPOINTS).filter((name) => those.has(ENDPOINTS[name]!));
   };
   expect(names(called)).toEqual(Object.keys(ENDPOINTS));
-});
+}, 90_000);
 
 /** All that can be read, of nothing in particular and of these. */
 async function readEverything(

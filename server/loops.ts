@@ -5,7 +5,7 @@ import type { Revocations } from './agents/revocations.ts';
 import type { Heads } from './audit/heads.ts';
 import { pruneAuditLoop, sealLoop } from './audit/loops.ts';
 import type { Dispatch } from './dispatch/dispatch.ts';
-import { reapLoop, roomLoop, sweepLoop } from './dispatch/loops.ts';
+import { quarantineLoop, reapLoop, roomLoop, sweepLoop } from './dispatch/loops.ts';
 import { pruneLoop } from './events/loops.ts';
 import { clusterLoop, houseLoop } from './ops/loops.ts';
 import type { Deps } from './platform/ctx.ts';
@@ -51,6 +51,7 @@ export const loopsOf = (deps: Deps, { dispatch, verification, apiKeys, revocatio
       holdLoop(deps),
       reapLoop(deps),
       standingLoop(deps),
+      quarantineLoop(deps),
       judgeLoop(verification),
       tickLoop(deps, dispatch.classes),
       outcomeLoop(deps),

@@ -71,6 +71,11 @@ const INVARIANTS: Record<string, string> = {
       select agent_id, capability, fold_seq from runs where fold_seq is not null union all select agent_id, capability, fold_seq from trust_adjustments
     ) pieces group by 1, 2) f
     where seqs <> array(select generate_series(1::bigint, cardinality(seqs))) and not ${DELETED}`,
+  'integrity counts the verdicts and words that were folded, each at its own place': `
+    select agent_id, capability, i.fold_seq, v.n, v.last from integrity i full join (
+      select agent_id, capability, count(*) as n, max(fold_seq) as last from verdicts where fold_seq is not null group by 1, 2
+    ) v using (agent_id, capability)
+    where case when ${DELETED} then coalesce(v.last, 0) > coalesce(i.fold_seq, 0) else (i.fold_seq, i.fold_seq) is distinct from (v.n, v.last) end`,
   'a run is told when it begins and when it ends, once': `
     with told as (select fence, kind, count(*) as n from events e, unnest(e.fences) as fence group by 1, 2),
     lived as (select fence, true as ended from runs union all select fence, false from leases)

@@ -3,6 +3,7 @@ import type { InputOf } from '@muster/shared/contract/endpoint';
 import { notFound, ProblemError } from '@muster/shared/errors';
 import { AGENT_MODE, type AgentMode, statesAllowing } from '@muster/shared/lifecycle';
 import { actorOf } from '../audit/record.ts';
+import { isAdmin } from '../platform/auth.ts';
 import type { Ctx } from '../platform/ctx.ts';
 import { type Wish, withinEnrolment } from './limits.ts';
 import { getAgent } from './read.ts';
@@ -24,6 +25,8 @@ export async function changeMode(ctx: Ctx, agentId: string, verb: keyof typeof M
 }
 
 export async function updateAgent(ctx: Ctx, { params, body }: InputOf<typeof contract.updateAgent>) {
+  if (body.anchor !== undefined && !isAdmin(ctx.principal))
+    throw new ProblemError('insufficient-scope', 'only an admin says who is an anchor');
   await refuseBeyond(ctx, params.agent_id, body);
   await updateRow(ctx.db.admin, params.agent_id, body, actorOf(ctx));
   ctx.notifier.tell('changed', params.agent_id);

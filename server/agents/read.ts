@@ -2,12 +2,13 @@ import type * as contract from '@muster/shared/contract/agents';
 import type { InputOf } from '@muster/shared/contract/endpoint';
 import { notFound } from '@muster/shared/errors';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
-import { decodeCursor, notOurCursor, pageOf } from '../platform/page.ts';
+import { decodeCursor, isMoment, notOurCursor, pageOf } from '../platform/page.ts';
 import { pairIn } from '../platform/pair.ts';
 import { type AgentRow, listAgents as listRows } from './store/read.ts';
 
-const showAgent = (row: AgentRow) => ({
+const showAgent = ({ at: _, ...row }: AgentRow) => ({
   ...row,
+  quarantined_until: row.quarantined_until?.toISOString() ?? null,
   last_seen_at: row.last_seen_at?.toISOString() ?? null,
   lease_expires_at: row.lease_expires_at?.toISOString() ?? null,
   created_at: row.created_at.toISOString(),
@@ -43,8 +44,8 @@ export async function searchAgents(
   { query: { cursor, limit, q, label, sort_by, ...filter } }: InputOf<typeof contract.searchAgents>,
 ) {
   const byTrust = sort_by === 'trust_score';
-  const after = decodeCursor(cursor, byTrust ? 2 : 1);
-  if (byTrust && after && !isScore(after[0]!)) throw notOurCursor();
+  const after = decodeCursor(cursor, byTrust ? 3 : 1);
+  if (byTrust && after && !(isScore(after[0]!) && isMoment(after[2]!))) throw notOurCursor();
   const rows = await listRows(ctx.db.admin, {
     ...filter,
     owner: shownOwner(ctx),
@@ -54,7 +55,9 @@ export async function searchAgents(
     after,
     limit: limit + 1,
   });
-  return pageOf(rows, limit, showAgent, (row) => (byTrust ? [String(row.trust_score), row.agent_id] : [row.agent_id]));
+  return pageOf(rows, limit, showAgent, (row) =>
+    byTrust ? [String(row.trust_score), row.agent_id, row.at.toISOString()] : [row.agent_id],
+  );
 }
 
 const isScore = (text: string) => Number.isFinite(Number(text)) && String(Number(text)) === text;

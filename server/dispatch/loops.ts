@@ -1,7 +1,9 @@
 import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
+import { mayWork } from '../trust/scrutiny.ts';
 import type { Dispatch } from './dispatch.ts';
 import { findReadyClasses } from './store/claim.ts';
+import { TO_TAKE_BACK, takeBackQuarantined } from './store/quarantine.ts';
 import { reapLeases, TO_REAP, timeOutRuns } from './store/reap.ts';
 
 const BATCH = 500;
@@ -19,6 +21,21 @@ export const reapLoop = ({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | '
     return lost.count + late.count;
   },
 });
+
+/** Takes back the work of agents that are quarantined or banned: at once when that is told, and what a claim had in hand meanwhile a second later. */
+export function quarantineLoop({ db, notifier, log }: Pick<Deps, 'db' | 'notifier' | 'log'>): LoopSpec {
+  const tick = async () => {
+    const taken = await takeBackQuarantined(db.loops, BATCH);
+    if (taken.count > 0) log.info({ runs: taken.count }, 'runs taken back from agents in quarantine');
+    notifier.tell('ready', taken.ready);
+    return taken.count;
+  };
+  notifier.on('standing', ({ standing }) => {
+    // Should that fail, the loop does it.
+    if (!mayWork({ standing })) void tick().catch(() => {});
+  });
+  return { name: 'dispatch.quarantine', intervalMs: 1_000, due: TO_TAKE_BACK, tick };
+}
 
 /** Lets parked polls look for work nobody told them of: made by a coordinator that died before it could, or lost by the network. */
 export const sweepLoop = (

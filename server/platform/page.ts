@@ -24,6 +24,10 @@ export const notOurCursor = (): ProblemError =>
     errors: [{ pointer: '#/query/cursor', detail: 'is not a cursor of this list' }],
   });
 
+/** Whether a part of a cursor is a moment as we write them. */
+export const isMoment = (text: string): boolean =>
+  !Number.isNaN(Date.parse(text)) && new Date(text).toISOString() === text;
+
 /** One page of rows fetched with `limit + 1`: the extra row says that there is more. */
 export function pageOf<R, T>(
   rows: readonly R[],

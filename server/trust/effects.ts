@@ -1,8 +1,9 @@
 import type { Sql } from '../platform/database.ts';
-import { withPiece } from './model.ts';
+import { fadedEvidence, idle, withPieceAt } from './model.ts';
 import { DEFAULTS } from './parameters.ts';
-import { type Evidence, trustScore } from './score.ts';
+import type { Evidence } from './score.ts';
 import * as store from './store/dependability.ts';
+import { type Effect, Effects } from './timeline.ts';
 
 /** After so many pieces of evidence what came before weighs less than a double can tell (0.97^1300 < 1e-17). */
 const MEMORY = 1_300;
@@ -10,17 +11,14 @@ const MEMORY = 1_300;
 const ENOUGH = 1_000;
 /** So far back from what is known now the way leads without losing more than a millionth (each step back magnifies what was rounded). */
 const REACH = 600;
+const MOST_MAGNIFIED = DEFAULTS.dependability_decay ** -(REACH + 1);
 
-/** By fold_seq: the score before and after. What cannot be told any more is not there. */
-export type Effects = Map<number, { before: number; after: number }>;
+type Known = Evidence & { finished_at: number };
+const NOTHING: Known = { dependable: 0, undependable: 0, finished_at: 0 };
 
-const NOTHING: Evidence = { dependable: 0, undependable: 0 };
-
-const DECAY = DEFAULTS.dependability_decay;
-
-const withoutPiece = ({ dependable, undependable }: Evidence, piece: Evidence): Evidence => ({
-  dependable: Math.max(0, dependable - piece.dependable) / DECAY,
-  undependable: Math.max(0, undependable - piece.undependable) / DECAY,
+const fade = (known: Known, at: number): Known => ({
+  ...fadedEvidence(known, at - known.finished_at),
+  finished_at: at,
 });
 
 /**
@@ -32,52 +30,61 @@ export async function effectsOf(
   agentId: string,
   capability: string,
   folds: readonly number[],
-): Promise<Effects> {
+): Promise<Effects<Known>> {
+  if (folds.length === 0) return new Effects([], fade, NOTHING);
   const list = (upTo: number, limit: number) => store.listPieces(sql, { agentId, capability, upTo, limit });
   const effects = forwards(await list(Math.max(...folds), MEMORY + folds.length));
-  if (folds.every((fold) => effects.has(fold))) return effects;
+  if (folds.every((fold) => effects.has(fold))) return new Effects([...effects.values()], fade);
   const now = await store.findEvidence(sql, agentId, capability);
-  return now ? new Map([...backwards(now, await list(now.fold_seq, REACH)), ...effects]) : effects;
+  const all = now ? new Map([...backwards(now, await list(now.fold_seq, REACH)), ...effects]) : effects;
+  return new Effects([...all.values()], fade);
 }
 
 /** From the first evidence on, or from where enough of it is there without a gap. */
-function forwards(pieces: readonly store.Piece[]): Effects {
-  const effects: Effects = new Map();
+function forwards(pieces: readonly store.Piece[]): Map<number, Effect<Known>> {
+  const effects = new Map<number, Effect<Known>>();
   let evidence = NOTHING;
   let known = 0;
   let last = 0;
-  for (const { fold_seq, ...piece } of pieces) {
+  for (const { fold_seq, at, ...piece } of pieces) {
     if (fold_seq === 1) known = ENOUGH;
     else if (fold_seq !== last + 1) [evidence, known] = [NOTHING, 0];
-    const next = withPiece(evidence, piece);
-    if (known >= ENOUGH) effects.set(fold_seq, { before: trustScore(evidence), after: trustScore(next) });
-    [evidence, known, last] = [next, known + 1, fold_seq];
+    const after = withPieceAt(evidence, piece, at);
+    if (known >= ENOUGH) effects.set(fold_seq, { fold_seq, at, before: fade(evidence, at), after });
+    [evidence, known, last] = [after, known + 1, fold_seq];
   }
   return effects;
 }
 
 /** From what is known now, as far as no piece is missing. */
-function backwards(now: store.Piece, pieces: readonly store.Piece[]): Effects {
-  const effects: Effects = new Map();
-  let after: Evidence = now;
-  for (const [n, { fold_seq, ...piece }] of pieces.toReversed().entries()) {
-    if (fold_seq !== now.fold_seq - n) break;
+function backwards(now: store.Folded, pieces: readonly store.Piece[]): Map<number, Effect<Known>> {
+  const effects = new Map<number, Effect<Known>>();
+  const { fold_seq: last, ...known } = now;
+  let after: Known = known;
+  let magnified = 1;
+  for (const [n, { fold_seq, at, ...piece }] of pieces.toReversed().entries()) {
+    if (fold_seq !== last - n || magnified > MOST_MAGNIFIED) break;
     const before = withoutPiece(after, piece);
-    effects.set(fold_seq, { before: trustScore(before), after: trustScore(after) });
-    after = before;
+    effects.set(fold_seq, { fold_seq, at, before, after });
+    // As it stood when the piece before had come.
+    const finished_at = pieces.at(-n - 2)?.at ?? at;
+    const left = idle(at - finished_at);
+    magnified /= left * DEFAULTS.dependability_decay;
+    after = { dependable: before.dependable / left, undependable: before.undependable / left, finished_at };
   }
   return effects;
 }
 
+const withoutPiece = ({ dependable, undependable, finished_at }: Known, piece: Evidence): Known => ({
+  dependable: Math.max(0, dependable - piece.dependable) / DEFAULTS.dependability_decay,
+  undependable: Math.max(0, undependable - piece.undependable) / DEFAULTS.dependability_decay,
+  finished_at,
+});
+
 /** What all evidence of (agent, capability) comes to when it is folded anew; undefined where too much of it has been deleted to tell. */
-export async function refold(
-  sql: Sql,
-  agentId: string,
-  capability: string,
-  upTo: number,
-): Promise<Evidence | undefined> {
+export async function refold(sql: Sql, agentId: string, capability: string, upTo: number): Promise<Known | undefined> {
   const pieces = await store.listPieces(sql, { agentId, capability, upTo, limit: MEMORY });
   const first = pieces[0]?.fold_seq ?? 1;
   if (pieces.length !== upTo - first + 1 || (first > 1 && pieces.length < MEMORY)) return undefined;
-  return pieces.reduce<Evidence>((so, piece) => withPiece(so, piece), NOTHING);
+  return pieces.reduce<Known>((so, { at, ...piece }) => withPieceAt(so, piece, at), NOTHING);
 }

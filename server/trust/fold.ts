@@ -1,20 +1,34 @@
 import { DEFAULTS } from './parameters.ts';
 
 const DECAY = DEFAULTS.dependability_decay;
+/** What a second without evidence takes from the logarithm of a count. */
+const FADING = Math.LN2 / (DEFAULTS.half_life_ms / 1_000);
+/** Less of a count than anybody can see, and the logarithm of as much: Postgres refuses a product that is too small to be told from zero. */
+const NOTHING = 1e-100;
+const ALL_BUT_NOTHING = -300;
 
-/** What is in the batch comes after what was there before. */
-const ADDED = `
+/** What is left of a count, and of its moment, where `more` is taken from its logarithm besides: an expression of SQL. */
+const left = (count: string, at: string, now: string, more = '') =>
+  `case when ${count} > ${NOTHING} then ${count} * exp(greatest(${ALL_BUT_NOTHING}, ${more} - greatest(date_part('epoch', ${now} - ${at}), 0) * ${FADING})) else 0 end`;
+
+/** What is left of a count that was right `at` a moment: half of it after each half-life (`idle`, in SQL). */
+export const faded = (count: string, at: string, now: string): string => left(count, at, now);
+
+/** What is in the batch comes after what was there before, which has faded since. */
+const kept = (count: string) =>
+  left(`t.${count}`, 't.updated_at', 'excluded.updated_at', `excluded.fold_seq * ${Math.log(DECAY)}`);
+export const ADDED = `
   on conflict (agent_id, capability) do update set
-    dependable = t.dependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.dependable,
-    undependable = t.undependable * power(${DECAY}::float8, excluded.fold_seq) + excluded.undependable,
+    dependable = ${kept('dependable')} + excluded.dependable,
+    undependable = ${kept('undependable')} + excluded.undependable,
     completed = t.completed + excluded.completed, failed = t.failed + excluded.failed,
     timed_out = t.timed_out + excluded.timed_out, lost = t.lost + excluded.lost,
-    fold_seq = t.fold_seq + excluded.fold_seq, updated_at = excluded.updated_at`;
+    fold_seq = t.fold_seq + excluded.fold_seq, updated_at = greatest(t.updated_at, excluded.updated_at)`;
 
 /**
  * Folds finished runs into the trust of (agent, capability), inside the statement that finishes them. With n pieces of
- * evidence in the batch, d <- d * 0.97^n + sum of w_k * 0.97^(n-k): exactly what folding them one by one gives (Josang & Ismail
- * 2002, forgetting). A completed run counts for the agent; a failure by its fault, a timeout and a lost lease against it; a
+ * evidence in the batch, d <- d * 2^(-idle / half-life) * 0.97^n + sum of w_k * 0.97^(n-k): exactly what folding them one by one gives
+ * (Josang & Ismail 2002, forgetting), by the moments that are kept, which have milliseconds. A completed run counts for the agent; a failure by its fault, a timeout and a lost lease against it; a
  * task's or the system's fault, a return and a cancel move nothing.
  *
  * `from` names rows of `fence, agent_id, capability, run_status, fault, ord`. Leaves `folded_runs(fence, fold_seq)`: materialized,

@@ -105,8 +105,10 @@ export function moveOf({ agent_id, capability }: Pair, from: Trust, to: Trust, w
 /** Tells where agents stand whose standing moved. */
 export function tellMoves(notifier: Deps['notifier'], steps: readonly Step[], taken: ReadonlySet<string>): void {
   for (const { agent_id, capability, trust, stood } of steps)
-    if (trust.standing !== stood && taken.has(keyOf({ agent_id, capability })))
+    if (trust.standing !== stood && taken.has(keyOf({ agent_id, capability }))) {
       notifier.tell('standing', { agent_id, capability, standing: trust.standing });
+      notifier.tell('changed', agent_id);
+    }
 }
 
 /** Puts those on probation whose quarantine is over. Answers how many. */

@@ -68,12 +68,36 @@ export function adjustment(evidence: Evidence, checked: Checked, delta: number, 
 export const idle = (ms: number, { half_life_ms }: Parameters = DEFAULTS): number =>
   2 ** (-Math.max(0, ms) / half_life_ms);
 
-/** A run of the agent that ended by its own doing at a moment. Its word that it finished moves dependability, never integrity. */
-export function finished(trust: Trust, completed: boolean, at: number, p: Parameters = DEFAULTS): Trust {
-  const left = idle(at - trust.finished_at, p);
-  const evidence = { dependable: trust.dependable * left, undependable: trust.undependable * left };
-  return { ...trust, ...withPiece(evidence, outcome(completed), p), finished_at: Math.max(at, trust.finished_at) };
+/** One piece more at a moment: what was known has faded since the one before. */
+export function withPieceAt(
+  { finished_at, ...evidence }: Evidence & Pick<Trust, 'finished_at'>,
+  piece: Evidence,
+  at: number,
+  p: Parameters = DEFAULTS,
+): Evidence & Pick<Trust, 'finished_at'> {
+  return {
+    ...withPiece(fadedEvidence(evidence, at - finished_at, p), piece, p),
+    finished_at: Math.max(at, finished_at),
+  };
 }
+
+/** What is left of evidence after `ms` without any. */
+export function fadedEvidence({ dependable, undependable }: Evidence, ms: number, p: Parameters = DEFAULTS): Evidence {
+  const left = idle(ms, p);
+  return { dependable: dependable * left, undependable: undependable * left };
+}
+
+/** The same of what others found. */
+export function fadedChecked({ right, wrong }: Checked, ms: number, p: Parameters = DEFAULTS): Checked {
+  const left = idle(ms, p);
+  return { right: right * left, wrong: wrong * left };
+}
+
+/** A run of the agent that ended by its own doing at a moment. Its word that it finished moves dependability, never integrity. */
+export const finished = (trust: Trust, completed: boolean, at: number, p: Parameters = DEFAULTS): Trust => ({
+  ...trust,
+  ...withPieceAt(trust, outcome(completed), at, p),
+});
 
 /**
  * What others found, at a moment, about one run. Right counts for the agent, less where only strangers agree; wrong counts threefold

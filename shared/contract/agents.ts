@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { AGENT_MODE, AGENT_STATUSES, states } from '../lifecycle.ts';
+import { AGENT_MODE, AGENT_STATUSES, STANDING, states } from '../lifecycle.ts';
 import { endpoint } from './endpoint.ts';
 import {
   capabilities,
@@ -76,7 +76,10 @@ export const agent = z.object({
   status: z.enum(AGENT_STATUSES),
   health: z.enum(['OK', 'DEGRADED']),
   mode: z.enum(states(AGENT_MODE)),
+  anchor: z.boolean().describe('An admin vouches for it: what it says is taken for right'),
   trust_score: z.number(),
+  standing: z.enum(states(STANDING)).describe('The worst it has in anything that others looked at'),
+  quarantined_until: nullableTimestamp,
   boot_id: z.string(),
   last_seen_at: nullableTimestamp,
   lease_expires_at: nullableTimestamp,
@@ -182,7 +185,12 @@ export const updateAgent = endpoint({
   audit: 'agent.update',
   params: agentParams,
   body: z
-    .strictObject({ display_name: displayName.optional(), labels: labels.optional(), slots: slots.optional() })
+    .strictObject({
+      display_name: displayName.optional(),
+      labels: labels.optional(),
+      slots: slots.optional(),
+      anchor: z.boolean().optional().describe('Whether an admin vouches for it; only an admin says so'),
+    })
     .refine((body) => Object.keys(body).length > 0, { error: 'must change something' }),
   response: agent,
   problems: ['not-found', 'insufficient-scope'],

@@ -1,5 +1,6 @@
-import type { AgentMode, AgentStatus } from '@muster/shared/lifecycle';
+import type { AgentMode, AgentStatus, Standing } from '@muster/shared/lifecycle';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
+import { SCORE, WORST } from './score.ts';
 
 /** What matching needs of an agent. */
 export interface CandidateRow {
@@ -52,12 +53,17 @@ export interface AgentRow {
   status: AgentStatus;
   health: 'OK' | 'DEGRADED';
   mode: AgentMode;
+  anchor: boolean;
   trust_score: number;
+  standing: Standing;
+  quarantined_until: Date | null;
   boot_id: string;
   last_seen_at: Date | null;
   lease_expires_at: Date | null;
   created_at: Date;
   updated_at: Date;
+  /** As of when its score is: the pages of one list are of one moment, for scores fade. */
+  at: Date;
 }
 
 export interface AgentFilter {
@@ -76,7 +82,7 @@ export interface AgentFilter {
 
 /**
  * Agents with how they are: status is read off the last beat, trust is the mean over what the agent has shown, weighted by
- * how much it has shown, and a newcomer's 0.5 (the caller's filter on a capability looks at that one alone).
+ * how much it has shown, and a newcomer's 0.5, standing the worst it has (the caller's filter on a capability looks at that one alone).
  */
 export async function listAgents(sql: Sql, filter: AgentFilter): Promise<AgentRow[]> {
   const {
@@ -101,17 +107,18 @@ export async function listAgents(sql: Sql, filter: AgentFilter): Promise<AgentRo
       ? sql`(trust_score, agent_id) < (${after?.[0] ?? '0'}::float8, ${after?.[1] ?? ''})`
       : sql`agent_id < ${after?.[0] ?? ''}`;
   return sql<AgentRow[]>`
-    with clock as materialized (select muster_now() as now),
+    with clock as materialized (select now, coalesce(${after?.[2] ?? null}::timestamptz(3), now::timestamptz(3)) as at from (select muster_now() as now) n),
     seen as (
-      select a.agent_id, a.display_name, a.owner, a.serves, a.capabilities, a.labels, a.slots, a.slots_used, a.mode, a.boot_id, a.created_at, a.updated_at,
-        p.last_seen_at, p.lease_expires_at, coalesce(p.health, 'OK') as health, coalesce(t.trust_score, 0.5) as trust_score,
+      select a.agent_id, a.display_name, a.owner, a.serves, a.capabilities, a.labels, a.slots, a.slots_used, a.mode, a.anchor, a.boot_id, a.created_at, a.updated_at,
+        clock.at, p.last_seen_at, p.lease_expires_at, coalesce(p.health, 'OK') as health, t.trust_score, t.standing,
+        case when t.standing = 'QUARANTINED' then t.quarantined_until end as quarantined_until,
         case when coalesce(p.lease_expires_at <= now, true) then 'OFFLINE'
           when p.last_seen_at < now - interval '${sql.unsafe(String(STALE_AFTER_MS))} milliseconds' then 'STALE' else 'ACTIVE' end as status
       from clock, agents a left join presence p on p.agent_id = a.agent_id
-      left join lateral (
-        select (1 + sum(dependable)) / (2 + sum(dependable) + sum(undependable)) as trust_score from trust
-        where trust.agent_id = a.agent_id ${capability ? sql`and (trust.capability = ${capability} or ${capability} like trust.capability || ':%')` : sql``}
-      ) t on true
+      cross join lateral (
+        select ${sql.unsafe(`${SCORE} as trust_score, ${WORST} as standing`)}, max(quarantined_until) as quarantined_until from trust_at(clock.at) n
+        where n.agent_id = a.agent_id ${capability ? sql`and (n.capability in (${capability}, '*') or ${capability} like n.capability || ':%')` : sql``}
+      ) t
       where true ${agent_id ? sql`and a.agent_id = ${agent_id}` : sql``} ${owner === undefined ? sql`` : sql`and a.owner = ${owner}`} ${mode ? sql`and a.mode = ${mode}` : sql``} ${capability ? sql`and ${can}` : sql``}
         ${name ? sql`and position(lower(${name}) in lower(a.display_name)) > 0` : sql``}
         ${label ? sql`and a.labels ->> ${label.key} = ${label.value}` : sql``}

@@ -81,23 +81,24 @@ export interface AgentPatch {
   labels?: Record<string, string> | undefined;
   slots?: number | undefined;
   capabilities?: readonly string[] | undefined;
+  anchor?: boolean | undefined;
 }
 
-/** Changes how an agent is named, labelled and sized, and what it can do. Undefined where it does not exist. */
+/** Changes how an agent is named, labelled and sized, what it can do, and whether an admin vouches for it. Undefined where it does not exist. */
 export async function updateAgent(
   sql: Sql,
   agentId: string,
-  { display_name, labels, slots, capabilities }: AgentPatch,
+  { display_name, labels, slots, capabilities, anchor }: AgentPatch,
   by?: Actor,
 ): Promise<{ agent_id: string } | undefined> {
   const told = (row: string) =>
     sql.unsafe(`jsonb_build_object('display_name', ${row}.display_name, 'labels', ${row}.labels,
-    'slots', ${row}.slots, 'capabilities', ${row}.capabilities)`);
+    'slots', ${row}.slots, 'capabilities', ${row}.capabilities, 'anchor', ${row}.anchor)`);
   const [row] = await transition<{ agent_id: string }>(sql, {
     change: sql`
       update agents a set updated_at = (select now from clock), display_name = coalesce(${display_name ?? null}, a.display_name),
         labels = coalesce(${labels ? sql.json(labels) : null}::jsonb, a.labels), slots = coalesce(${slots ?? null}::int, a.slots),
-        capabilities = coalesce(${capabilities ? [...capabilities] : null}::text[], a.capabilities)
+        capabilities = coalesce(${capabilities ? [...capabilities] : null}::text[], a.capabilities), anchor = coalesce(${anchor ?? null}::boolean, a.anchor)
       from (select * from agents where agent_id = ${agentId} for no key update) was
       where a.agent_id = was.agent_id returning a.agent_id, a.agent_id as subject_id, a.owner, null::jsonb as detail,
         ${told('was')} as before, ${told('a')} as after`,

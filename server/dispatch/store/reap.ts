@@ -11,13 +11,14 @@ import { LEASE_TTL_MS } from './heartbeat.ts';
 const STEADY = `coalesce((
   select steady_since <= now - interval '${LEASE_TTL_MS} milliseconds' and beat_at > now - interval '${GAP_MS} milliseconds' from cluster, clock), false)`;
 
-interface Reaped {
-  class_id: string;
-  next: string;
+/** How many runs ended, and the classes there is now work of. */
+export interface Reaped {
+  count: number;
+  ready: number[];
 }
 
 /** A statement that takes leases back: `taking` leaves the deleted ones as `gone`, `why` says how their runs ended. `$1` limits it. */
-const reaping = (taking: string, why: Parameters<typeof endedBy>[0]): string => `
+export const reaping = (taking: string, why: Parameters<typeof endedBy>[0]): string => `
 with clock as materialized (select muster_now() as now),
 ${taking},
 ${endedBy(why)},
@@ -60,9 +61,11 @@ const TIME_OUT = reaping(
   },
 );
 
-/** How many runs ended, and the classes there is now work of. */
-async function reap(sql: Sql, statement: string, limit: number): Promise<{ count: number; ready: number[] }> {
-  const rows = await retried(() => sql.unsafe<Reaped[]>(statement, [limit], { prepare: true }));
+/** Sends such a statement. */
+export async function reap(sql: Sql, statement: string, limit: number): Promise<Reaped> {
+  const rows = await retried(() =>
+    sql.unsafe<{ class_id: string; next: string }[]>(statement, [limit], { prepare: true }),
+  );
   return { count: rows.length, ready: rows.filter((row) => row.next === 'ready').map((row) => Number(row.class_id)) };
 }
 

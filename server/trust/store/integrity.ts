@@ -134,6 +134,14 @@ export async function findLedger(
   return row && { ...ledgerOf(row), fold_seq: row.fold_seq ?? 0, now: row.now.getTime() };
 }
 
+/** In what an agent is out. */
+export async function listOut(sql: Sql, agentId: string): Promise<Ledger[]> {
+  const rows = await sql<IntegrityRow[]>`
+    select i.agent_id, i.capability, ${sql.unsafe(COLUMNS)} from integrity i
+    where i.agent_id = ${agentId} and i.capability <> ${EVERYTHING} and i.standing in ('QUARANTINED', 'BANNED') order by i.capability`;
+  return rows.map(ledgerOf);
+}
+
 /** What becomes of (agent, capability): `was` is the `fold_seq` it follows on, `stood` the standing. */
 export interface Step extends Ledger {
   was: number;

@@ -45,3 +45,32 @@ export async function insertVerdicts(sql: Sql, verdicts: readonly NewVerdict[]):
 
 /** Whether a verdict waits to be folded. */
 export const TO_FOLD = 'exists (select from verdicts where fold_seq is null)';
+
+/** A row of the ledger as it was folded: a verdict, or a word (`found` null). */
+export interface LedgerRow {
+  fold_seq: number;
+  kind: string;
+  found: Verdict['found'] | null;
+  vouched: boolean | null;
+  weight: number | null;
+  at: number;
+}
+
+/** The ledger of (agent, capability), newest first, back to a moment and one row further. */
+export async function listLedger(
+  sql: Sql,
+  {
+    agent_id,
+    capability,
+    upTo,
+    since = 0,
+    limit,
+  }: { agent_id: string; capability: string; upTo: number; since?: number; limit: number },
+): Promise<LedgerRow[]> {
+  const rows = await sql<(Omit<LedgerRow, 'at'> & { at: Date })[]>`
+    select fold_seq::float8 as fold_seq, kind, found, vouched, weight, at from verdicts
+    where agent_id = ${agent_id} and capability = ${capability} and fold_seq <= ${upTo} and fold_seq >= coalesce((
+      select max(fold_seq) from verdicts where agent_id = ${agent_id} and capability = ${capability} and fold_seq is not null and at < ${new Date(since)}), 0)
+    order by fold_seq desc limit ${limit}`;
+  return rows.map((row) => ({ ...row, at: row.at.getTime() }));
+}
