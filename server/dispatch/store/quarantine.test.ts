@@ -1,17 +1,14 @@
 import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { look } from '../../platform/look.ts';
-import { foldVerdicts } from '../../trust/lane.ts';
 import { told } from '../../trust/model.ts';
 import { EVERYTHING, findLedger, writeFold } from '../../trust/store/integrity.ts';
-import { insertVerdicts } from '../../trust/store/verdicts.ts';
 import { beatAgents } from './heartbeat.ts';
 import { TO_TAKE_BACK, takeBackQuarantined } from './quarantine.ts';
 import { applyResults } from './results.ts';
 
 describe.each([18, 15] as const)('quarantine on Postgres %i', (major) => {
   let it: Rows;
-  let judged = 1_000_000;
   beforeAll(async () => {
     it = await openRows(major);
   });
@@ -19,18 +16,16 @@ describe.each([18, 15] as const)('quarantine on Postgres %i', (major) => {
   afterAll(() => it.close());
 
   const catchAgent = async ({ agent_id }: Life, capability = 'echo') => {
-    judged += 1;
-    const verdict = {
-      agent_id,
-      capability,
-      fence: judged,
-      kind: 'audit',
-      task_id: 'task_x',
-      vouched: false,
-      judge: 'audit',
+    const { now, ...ledger } = (await findLedger(it.sql, { agent_id, capability }))!;
+    const step = {
+      ...ledger,
+      trust: told(ledger.trust, 'quarantine', now),
+      was: 0,
+      stood: 'NEWCOMER' as const,
+      fold_seq: 1,
     };
-    await insertVerdicts(it.sql, [{ ...verdict, found: 'COLLUDED' }]);
-    await foldVerdicts({ db: it.db, notifier: { tell: () => {} } as never });
+    const word = { agent_id, capability, kind: 'quarantine', judge: 'key_x', reason: 'so', at: now, fold_seq: 1 };
+    await writeFold(it.sql, { steps: [step], words: [word], events: [] });
   };
   const claim = async (agent: Life, want: number, capability = 'echo') => {
     const standings = await it.claim(it.db.hot, [{ ...agent, want }], [await it.classOf(capability)]);
@@ -89,24 +84,7 @@ describe.each([18, 15] as const)('quarantine on Postgres %i', (major) => {
     await it.submit({}, { capability_required: 'other' });
     await claim(agent, 1);
     await claim(agent, 1, 'other');
-    const ledger = (await findLedger(it.sql, { agent_id: agent.agent_id, capability: EVERYTHING }))!;
-    const step = {
-      ...ledger,
-      trust: told(ledger.trust, 'ban', ledger.now),
-      was: 0,
-      stood: 'NEWCOMER' as const,
-      fold_seq: 1,
-    };
-    const word = {
-      agent_id: agent.agent_id,
-      capability: EVERYTHING,
-      kind: 'ban',
-      judge: 'key_x',
-      reason: 'so',
-      at: ledger.now,
-      fold_seq: 1,
-    };
-    await writeFold(it.sql, { steps: [step], words: [word], events: [] });
+    await catchAgent(agent, EVERYTHING);
     expect(await take()).toMatchObject({ count: 2 });
     expect(await isDue()).toBe(false);
   });
