@@ -25,9 +25,8 @@ export interface Announcement {
   labels: Record<string, string>;
 }
 
-/** Problems that pass: the same request may be answered otherwise in a moment. */
-const PASSING = new Set(['overloaded', 'storage-unavailable', 'rate-limited', 'internal']);
-const isPassing = (error: unknown) => !(error instanceof ProblemError) || PASSING.has(error.code);
+/** What passes: the same request may be answered otherwise in a moment. */
+const isPassing = (error: unknown) => !(error instanceof ProblemError) || error.retryable;
 export const isRefused = (error: unknown, ...codes: string[]) =>
   error instanceof ProblemError && codes.includes(error.code);
 
