@@ -407,3 +407,59 @@ describe('coordinators that die', () => {
     await network.until(task_id, 'COMPLETED');
   });
 });
+
+describe('looking back', () => {
+  test('what one that is caught was believed before is looked at again: what was wrong is revised and told, what was right is verified', async () => {
+    await start();
+    const liar = await agentOf('liar');
+    await network.sql`
+      insert into integrity (agent_id, capability, "right", wrong, checked_at, streak, faults, standing, quarantines, fold_seq, updated_at)
+      select ${liar.agentId}, 'work', 5, 0, muster_now(), 10, 0, 'TRUSTED', 0, 0, muster_now()`;
+    const believed = async (result: string) => {
+      const task_id = await submit({ policy: 'adaptive', comparator: EXACT });
+      await answer(liar, task_id, result);
+      await network.until(task_id, 'COMPLETED');
+      return task_id;
+    };
+    const [right, wrong] = [await believed('x'), await believed('a lie')];
+    const after = await network.submit({ task_type: 'after', input_data: 1, depends_on: [wrong] });
+    expect(await network.task(wrong)).toMatchObject({
+      finality: 'provisional',
+      result_data: 'a lie',
+      result_version: 1,
+    });
+    const [good, judge] = [await agentOf('good', { anchor: true }), await agentOf('judge', { anchor: true })];
+    const caught = await submit({ policy: 'always', comparator: EXACT });
+    await answer(liar, caught, 'another lie');
+    await answer(good, caught, 'x');
+    await answer(judge, caught, 'x');
+    await network.until(caught, 'COMPLETED');
+    await network.coordinator.tick();
+    const again = await eventually(async () => {
+      const { runs } = await good.poll({ slots: 4, wait_ms: 0 });
+      if (runs.length < 2) for (const run of runs) await good.report(run, { outcome: 'RETURNED' });
+      expect(runs.map((run) => run.task_id).sort()).toEqual([right, wrong].sort());
+      return runs;
+    });
+    expect(again.every(({ attempt, checkpoint }) => attempt === 1 && checkpoint === undefined)).toBe(true);
+    for (const run of again) await good.complete(run, 'x');
+    // It takes two against one, whoever they are.
+    await answer(judge, wrong, 'x');
+    await eventually(async () =>
+      expect(await network.task(wrong)).toMatchObject({
+        status: 'COMPLETED',
+        finality: 'verified',
+        result_data: 'x',
+        result_version: 2,
+      }),
+    );
+    expect(await network.task(right)).toMatchObject({ status: 'COMPLETED', finality: 'verified', result_version: 1 });
+    expect(await network.sql`select subject_ids, detail from events where kind = 'task.result_revised'`).toMatchObject([
+      { subject_ids: [wrong], detail: [{ result_version: 2, has_dependents: true }] },
+    ]);
+    expect(await network.task(after)).toMatchObject({ status: 'PENDING' });
+    await eventually(async () => expect(await standingOf(liar)).toBe('QUARANTINED'));
+    await network.clock.advance('1s');
+    expect(await network.sql`select from look_backs`).toHaveLength(0);
+  });
+});

@@ -17,7 +17,7 @@ import { retainExecutionsLoop } from './schedules/retain.ts';
 import { tickLoop } from './schedules/tick.ts';
 import { expireLoop, forgetOnceLoop, holdLoop, promoteLoop, unblockLoop } from './tasks/loops.ts';
 import { standingLoop } from './trust/loops.ts';
-import { judgeLoop } from './verification/loops.ts';
+import { judgeLoop, lookBackLoop } from './verification/loops.ts';
 import type { Verification } from './verification/verifier.ts';
 
 /** What loops look after besides rows. */
@@ -53,6 +53,7 @@ export const loopsOf = (deps: Deps, { dispatch, verification, apiKeys, revocatio
       standingLoop(deps),
       quarantineLoop(deps),
       judgeLoop(verification),
+      lookBackLoop(deps, verification),
       tickLoop(deps, dispatch.classes),
       outcomeLoop(deps),
       retainLoop(deps),

@@ -91,6 +91,8 @@ const INVARIANTS: Record<string, string> = {
   'a result is that of the run its check names, and has a finality': `
     select v.task_id, v.state, v.fence, v.finality from verifications v left join runs r on r.fence = v.fence and r.task_id = v.task_id
     where v.state in ('ACCEPTED', 'AGREED', 'REVIEWING') and (r.final is not true or v.finality is null)`,
+  'a result is looked at again where its agent was caught': `
+    select task_id, state, suspect from verifications where (state = 'REVIEWING') <> (suspect is not null)`,
   'a run that was asked for is wanted, or runs, or has ended': `
     select q.task_id, q.replica, q.fence, v.state from replicas q left join verifications v using (task_id) left join leases l on l.fence = q.fence left join runs r on r.fence = q.fence
     where q.fence is null and coalesce(v.state not in ('OPEN', 'VERIFYING', 'REVIEWING', 'ENDED'), true)

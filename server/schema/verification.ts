@@ -16,6 +16,8 @@ export const verifications = pgTable(
     /** Whose word was taken, and in what. */
     agent_id: idText(),
     capability: text(),
+    /** Whose result it is that is looked at again: it was caught. */
+    suspect: idText(),
     /** Who has had a run of it: agents, enrolments and owners. */
     parties: text().array().notNull().default([]),
     /** What of these no two may have in common: `owner`, or `enrolment` where all that could do it have one owner. */
@@ -38,12 +40,28 @@ export const verifications = pgTable(
     index('verifications_check_at').on(t.check_at).where(sql`check_at is not null`),
     index('verifications_provisional').on(t.agent_id, t.capability).where(sql`finality = 'provisional'`),
     index('verifications_accepted').on(t.agent_id, t.capability, t.decided_at).where(sql`state = 'ACCEPTED'`),
+    index('verifications_suspect').on(t.suspect, t.capability).where(sql`suspect is not null`),
     check(
       'verifications_state',
       sql`${t.state} in ('ALONE', 'OPEN', 'VERIFYING', 'ACCEPTED', 'AGREED', 'REVIEWING', 'ENDED')`,
     ),
     check('verifications_finality', sql`${t.finality} in ('provisional', 'verified')`),
   ],
+);
+
+/** Agents that were caught, whose earlier results are looked at again: how many were by now, and how many in a row were right. */
+export const look_backs = pgTable(
+  'look_backs',
+  {
+    agent_id: idText().notNull(),
+    capability: text().notNull(),
+    /** It was wrong in the same way as another: what others agreed with is looked at, too. */
+    conspired: boolean().notNull(),
+    looked: integer().notNull().default(0),
+    clean: integer().notNull().default(0),
+    since: moment().notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.agent_id, t.capability] })],
 );
 
 /** The runs of a task that are asked for besides its own; wanted as long as nobody has taken them. */

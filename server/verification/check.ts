@@ -10,6 +10,7 @@ import { apartIn, type FieldOf, vouchedIn } from './field.ts';
 import { type Facts, plan, type Step } from './plan.ts';
 import * as store from './store/decide.ts';
 import { type Checking, findAnswers, listDue } from './store/due.ts';
+import { reviewTask, takeResults } from './store/review.ts';
 
 /** How many checks are looked at together. */
 const BATCH = 100;
@@ -21,6 +22,12 @@ export interface Looking {
   fieldOf: FieldOf;
   random: Random;
 }
+
+/** How many agents that were caught are seen to together. */
+const AGENTS = 20;
+
+/** Has earlier results of agents that were caught looked at again. Answers how many. */
+export const lookBack = ({ db }: Pick<Parts, 'db'>): Promise<number> => takeResults(db.loops, AGENTS);
 
 /** Looks at the checks that are due, and does about each what is to be done. Answers how many moved. */
 export async function checkDue(deps: Parts, looking: Looking): Promise<number> {
@@ -97,6 +104,11 @@ async function carryOut(
       const settled = await store.settleTask(sql, it, { ...step, verdicts });
       return done(settled !== undefined, settled, settled && verdicts.map(({ agent_id }) => agent_id));
     }
+    case 'review': {
+      const verdicts = verdictsOf(it, facts, step);
+      const reviewed = await reviewTask(sql, it, { ...step, verdicts });
+      return done(reviewed, undefined, reviewed ? verdicts.map(({ agent_id }) => agent_id) : []);
+    }
     case 'dispute': {
       const ended = await store.disputeTask(sql, it, step);
       return done(ended !== undefined, ended);
@@ -125,7 +137,7 @@ const KINDS = ['look_back', 'audit', 'judge'] as const;
 function verdictsOf(
   { task_id, capability, answers }: Checking,
   { equal }: Facts,
-  { winner, verdicts }: Extract<Step, { do: 'settle' }>,
+  { winner, verdicts }: Pick<Extract<Step, { do: 'settle' }>, 'winner' | 'verdicts'>,
 ): NewVerdict[] {
   const kind = KINDS.find((name) => answers.some((it) => it.kind === name)) ?? 'quorum';
   const first = equal[answers.findIndex(({ fence }) => fence === winner)];

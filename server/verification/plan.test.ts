@@ -32,6 +32,7 @@ const checking = (answers: (Kind | null)[], more: Partial<Checking> = {}): Check
   capability: 'c',
   verification: asked(),
   fence: 1,
+  suspect: null,
   audited: null,
   note: null,
   parties: [],
@@ -162,5 +163,40 @@ describe('while somebody is asked', () => {
   test('of a task that has ended nothing is wanted', () => {
     expect(plan(checking([null], { ended: true, open: [wanted()] }), facts([0]))).toEqual({ do: 'forget' });
     expect(plan(checking([null], { state: 'ENDED' }), facts([0]))).toEqual({ do: 'forget' });
+  });
+});
+
+describe('when a result is looked at again', () => {
+  const anchor: Known = { ...stranger, anchor: true };
+  const reviewing = (kinds: (Kind | null)[], more: Partial<Checking> = {}) =>
+    checking(kinds, { state: 'REVIEWING', suspect: 'a0', ended: true, ...more });
+  test('another is asked first, whatever was agreed before', () => {
+    expect(plan(reviewing([null]), facts([0]))).toMatchObject({ do: 'ask', kind: 'look_back' });
+    expect(plan(reviewing([null, 'replica']), facts([0, 0]))).toMatchObject({ do: 'ask', kind: 'look_back' });
+  });
+  test('who agrees verifies it; who does not is judged, and the answer that outweighs the other takes its place', () => {
+    expect(plan(reviewing([null, 'look_back']), facts([0, 0]))).toMatchObject({
+      do: 'review',
+      winner: 1,
+      clean: true,
+      finality: 'verified',
+    });
+    expect(plan(reviewing([null, 'look_back']), facts([0, 1]))).toMatchObject({ do: 'ask', kind: 'judge' });
+    expect(
+      plan(reviewing([null, 'look_back', 'judge']), facts([0, 1, 1], 0.99, [stranger, anchor, anchor])),
+    ).toMatchObject({
+      do: 'review',
+      winner: 2,
+      clean: false,
+      verdicts: [{ found: 'WRONG' }, { found: 'RIGHT' }, { found: 'RIGHT' }],
+    });
+  });
+  test('what nobody can decide between stays as it is, provisional', () => {
+    const it = reviewing([null, 'look_back'], { verification: asked({ max_runs: 2 }) });
+    expect(plan(it, facts([0, 1]))).toMatchObject({ do: 'review', winner: 1, finality: 'provisional', verdicts: [] });
+  });
+  test('it is never forgotten for its task having ended, and waits for as long as it takes', () => {
+    const open = [wanted({ since: NOW - 1_000_000 })];
+    expect(plan(reviewing([null], { open }), facts([0]))).toMatchObject({ do: 'postpone', until: null });
   });
 });

@@ -26,8 +26,19 @@ export type Step =
       verdicts: Verdicts;
       audited: boolean | null;
     }
+  | Review
   | { do: 'dispute'; code: 'disputed' | 'unverified'; reason: string }
   | { do: 'forget' };
+
+/** What a look at a result comes to. `clean`: the answer of the agent that was caught stood. */
+export interface Review {
+  do: 'review';
+  winner: number;
+  finality: 'provisional' | 'verified';
+  note: string | null;
+  verdicts: Verdicts;
+  clean: boolean;
+}
 
 type Verdicts = Extract<Ruling<number>, { is: 'DECIDED' }>['verdicts'];
 
@@ -49,8 +60,9 @@ const quorumOf = ({ policy, quorum }: Verified, p: Parameters): number => (polic
 
 /** What is to be done about a check, as it stands now. */
 export function plan(it: Checking, facts: Facts, p: Parameters = DEFAULTS): Step {
-  if (it.state === 'ENDED' || it.ended) return { do: 'forget' };
+  if (it.state === 'ENDED' || (it.ended && it.state !== 'REVIEWING')) return { do: 'forget' };
   if (it.open.length > 0) return waiting(it, facts, p);
+  if (it.state === 'REVIEWING') return review(it, facts, p);
   if (it.state !== 'VERIFYING') return { do: 'postpone', until: null, note: it.note };
   return decide(it, facts, p);
 }
@@ -118,6 +130,31 @@ function decide(it: Checking, facts: Facts, p: Parameters): Step {
   if (audit && !answers.some(({ kind }) => kind === 'audit')) return ask('audit', 1, true);
   return settled(it, ruling, audit);
 }
+
+/** A result that is looked at again takes another answer; what nobody can decide between stays as it is. */
+function review(it: Checking, facts: Facts, p: Parameters): Step {
+  const { answers, fence, suspect } = it;
+  const ask = (kind: Kind): Step => ({ do: 'ask', kind, count: 1, audited: it.audited });
+  const open = it.asked < VAIN * it.verification.max_runs;
+  if (open && !answers.some(({ kind }) => kind === 'look_back')) return ask('look_back');
+  const ruling = rule(it, facts, p)!;
+  if (open && ruling.is === 'ASK') return ask('judge');
+  if (ruling.is !== 'DECIDED')
+    return { do: 'review', winner: fence!, finality: 'provisional', note: UNDECIDED, verdicts: [], clean: false };
+  const isRight = (n: number) => facts.equal[n] === ruling.answer;
+  const now = answers.findIndex((answer) => answer.fence === fence);
+  const own = answers.findIndex(({ agent_id }) => agent_id === suspect);
+  return {
+    do: 'review',
+    winner: isRight(now) ? fence! : answers[ruling.answer]!.fence,
+    finality: 'verified',
+    note: null,
+    verdicts: ruling.verdicts,
+    clean: isRight(own),
+  };
+}
+
+const UNDECIDED = 'its agent was caught, and those who looked at its answer again could not decide';
 
 /** How the answers are judged; undefined where there are none to judge between. */
 function rule({ answers, verification }: Checking, { known, equal }: Facts, p: Parameters): Ruling<number> | undefined {

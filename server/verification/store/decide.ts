@@ -12,7 +12,8 @@ import type { Checking, Kind } from './due.ts';
 export type Seen = Pick<Checking, 'task_id' | 'turn'>;
 
 const moment = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString());
-const still = (sql: Sql, { task_id, turn }: Seen): Fragment => sql`v.task_id = ${task_id} and v.turn = ${turn}`;
+/** It is as it was seen; `v` is its row. */
+export const still = (sql: Sql, { task_id, turn }: Seen): Fragment => sql`v.task_id = ${task_id} and v.turn = ${turn}`;
 
 /** Looks at a check again later, or when something happens to it. */
 export async function postpone(
@@ -90,6 +91,24 @@ const ENDED = (sql: Sql): Record<string, Fragment> => ({
   ...releasing(sql, 'changed'),
 });
 
+/** What was found of the answers of a check that is `held`. */
+export const foundOf = (sql: Sql, verdicts: readonly NewVerdict[]): Fragment => sql`
+  select x.* from held join jsonb_to_recordset(${JSON.stringify(verdicts)}::text::jsonb)
+    as x(fence bigint, kind text, task_id text, agent_id text, capability text, found text, vouched boolean, judge text) using (task_id)`;
+
+/** What rests on the word of agents that were found right since is verified. */
+export const confirmed = (sql: Sql): Fragment => sql`
+  update verifications set finality = 'verified' where task_id = any(array(
+    select v.task_id from (select distinct agent_id, capability from found where found = 'RIGHT') f join verifications v
+      on v.agent_id = f.agent_id and v.capability = f.capability and v.finality = 'provisional' and v.state = 'ACCEPTED'
+    for update of v skip locked))`;
+
+/** The earlier results of whoever was found wrong are looked at again. `but`: of `found f`, whose are not. */
+export const suspected = (sql: Sql, but: Fragment = sql``): Fragment => sql`
+  insert into look_backs as l (agent_id, capability, conspired, since)
+  select f.agent_id, f.capability, bool_or(f.found = 'COLLUDED'), (select now from clock) from found f where f.found <> 'RIGHT' ${but} group by 1, 2 order by 1, 2
+  on conflict (agent_id, capability) do update set conspired = l.conspired or excluded.conspired, looked = 0, clean = 0`;
+
 /** What is told of a task that ends by what was found of its answers. */
 const ended = (sql: Sql): Fragment =>
   sql`t.task_id, t.task_id as subject_id, t.owner, t.concurrency_key, t.has_dependents`;
@@ -106,9 +125,7 @@ export async function settleTask(
         update verifications v set state = ${finality === 'verified' ? 'AGREED' : 'ACCEPTED'}, finality = ${finality}, note = ${note}, audited = ${audited}, turn = v.turn + 1,
           fence = ${winner}, agent_id = (select agent_id from runs where runs.fence = ${winner}), check_at = null, decided_at = (select now from clock)
         where ${still(sql, seen)} and v.state = 'VERIFYING' returning v.task_id`,
-      found: sql`
-        select x.* from held join jsonb_to_recordset(${JSON.stringify(verdicts)}::text::jsonb)
-          as x(fence bigint, kind text, task_id text, agent_id text, capability text, found text, vouched boolean, judge text) using (task_id)`,
+      found: foundOf(sql, verdicts),
     },
     change: sql`
       update runs r set final = true from held h join tasks t on t.task_id = h.task_id where r.fence = ${winner} and r.task_id = h.task_id
@@ -116,11 +133,8 @@ export async function settleTask(
     also: {
       ...ENDED(sql),
       recorded: sql.unsafe(recordVerdicts('found')),
-      confirmed: sql`
-        update verifications set finality = 'verified' where task_id = any(array(
-          select v.task_id from (select distinct agent_id, capability from found where found = 'RIGHT') f join verifications v
-            on v.agent_id = f.agent_id and v.capability = f.capability and v.finality = 'provisional' and v.state = 'ACCEPTED'
-          for update of v skip locked)) and (select count(*) from changed) > 0`,
+      confirmed: confirmed(sql),
+      suspected: suspected(sql),
     },
     event: recordEvent(sql, finality === 'verified' ? 'task.verified' : 'task.accepted'),
     answer: sql`select has_dependents or concurrency_key is not null as awaited from changed`,

@@ -32,6 +32,8 @@ export interface Checking {
   verification: Verified;
   /** The run that is its result. */
   fence: number | null;
+  /** Who was caught, where its result is looked at again. */
+  suspect: string | null;
   audited: boolean | null;
   note: string | null;
   parties: string[];
@@ -51,7 +53,7 @@ export async function listDue(sql: Sql, limit: number): Promise<Checking[]> {
   const rows = await sql<(Omit<Checking, 'now'> & { now: Date })[]>`
     with clock as materialized (select muster_now() as now),
     due as materialized (select * from verifications where check_at <= (select now from clock) order by check_at limit ${limit})
-    select d.task_id, d.state, d.turn, t.class_id::int, t.capability_required as capability, t.verification, d.fence::float8 as fence, d.audited, d.note, d.parties, d.apart,
+    select d.task_id, d.state, d.turn, t.class_id::int, t.capability_required as capability, t.verification, d.fence::float8 as fence, d.suspect, d.audited, d.note, d.parties, d.apart,
       coalesce(y.answers, '[]') as answers, coalesce(w.open, '[]') as open, coalesce(w.asked, 0) as asked, now,
       t.closed_status is not null or exists (select from runs r where r.task_id = d.task_id and r.final and r.fence > t.reset_fence) as ended
     from clock, due d cross join lateral (
