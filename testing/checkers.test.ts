@@ -68,6 +68,21 @@ describe('results', () => {
   });
 });
 
+test('of a task that others check there may be more runs at once, but each has one holder and is applied once', () => {
+  const entries = history(
+    ['c', 'submit', { verified: true }, 'ok', { task_id: 'a' }],
+    ['x', 'poll', {}, 'ok', { runs: [run('a', 1)] }],
+    ['y', 'poll', {}, 'ok', { runs: [run('a', 2)] }],
+    ['x', 'result', completed('a', 1), 'ok', { applied: true }],
+    ['y', 'result', completed('a', 2), 'ok', { applied: true }],
+  );
+  expect([checkClaims(entries), checkResults(entries)]).toMatchObject([{ broken: [] }, { broken: [] }]);
+  const again = [...entries, ...history(['z', 'poll', {}, 'ok', { runs: [run('a', 2)] }])];
+  expect(checkClaims(again).broken).toEqual(['run 2 was handed to y and to z']);
+  const twice = [...entries, ...history(['y', 'result', completed('a', 2), 'ok', { applied: true }])];
+  expect(checkResults(twice).broken).toEqual(['the result of run 2 was applied twice']);
+});
+
 test('a completion of what was cancelled is found, one that was refused is not', () => {
   const after = (phase: 'ok' | 'fail', answer: unknown) =>
     checkCancels(

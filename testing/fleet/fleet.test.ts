@@ -104,6 +104,25 @@ test('answers turn wrong after so many runs, for so many; each liar has a lie of
   ]);
 });
 
+test('a closed load lets no more wait for their first answer than it is told, and the report knows what others check', async () => {
+  const { fleet } = await start({ agents: 3, owners: 3 });
+  await fleet.feed(9, { open: 2, task: { verification: { policy: 'always', comparator: { kind: 'json' } } } });
+  await fleet.drained();
+  let waiting = 0;
+  const answered = new Set<string>();
+  for (const { op, phase, call, value } of fleet.history.entries) {
+    if (op === 'submit' && phase === 'invoke') waiting += 1;
+    expect(waiting).toBeLessThanOrEqual(2);
+    if (op !== 'result' || phase !== 'ok') continue;
+    const asked = fleet.history.entries.find((it) => it.call === call)!.value as { task_id: string };
+    if ((value as { applied: boolean }).applied && !answered.has(asked.task_id)) waiting -= 1;
+    answered.add(asked.task_id);
+  }
+  expect(fleet.submitted()).toHaveLength(9);
+  expect(fleet.tally.counts.completed).toBeGreaterThanOrEqual(18);
+  assertFindings((await fleet.report()).promises, { minimum: 9 });
+});
+
 test('its agents have as many owners as it is told', async () => {
   const { coordinator } = await start({ agents: 5, owners: 3 });
   const { data } = await coordinator.admin(listAgents, { query: {} });

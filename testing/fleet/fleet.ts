@@ -8,7 +8,7 @@ import { checkCancels, checkClaims, checkResults, checkSubmits, type Finding } f
 import { eventually } from '../eventually.ts';
 import { History } from '../history.ts';
 import { seededRandom } from '../random.ts';
-import { offer, type Phase } from './load.ts';
+import { BEAT_MS, offer, type Phase } from './load.ts';
 import { type Company, Member } from './member.ts';
 import { castOf, PERSONAS, type Persona, type PersonaInput, persona } from './persona.ts';
 import type { Random } from './random.ts';
@@ -46,8 +46,12 @@ export interface Fleet {
   submit(task?: Partial<NewTask>): Promise<string>;
   /** Submits tasks as they come due; resolves when all were answered. */
   load(phases: readonly Phase[], options?: { task?: Partial<NewTask>; thinkTimeMs?: number }): Promise<void>;
+  /** Submits so many tasks, one whenever fewer than `open` wait for their first answer (a closed load: a slow system slows it down). */
+  feed(count: number, options: { open: number; task?: Partial<NewTask> }): Promise<void>;
   /** The tasks it submitted that have not ended. */
   open(): Promise<string[]>;
+  /** The tasks it submitted. */
+  submitted(): string[];
   /** Waits until every task it submitted has ended. */
   drained(options?: { timeoutMs?: number }): Promise<void>;
   /** What happened so far, judged. */
@@ -107,7 +111,9 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     history,
     submit: (task) => tasks.submit(task),
     load: (phases, { task, thinkTimeMs = 0 } = {}) => tasks.load(phases, task, thinkTimeMs),
+    feed: (count, { open, task }) => tasks.feed(count, open, task),
     open: () => tasks.open(),
+    submitted: () => tasks.submitted(),
     drained: ({ timeoutMs = 60_000 } = {}) => tasks.drained(timeoutMs),
     report: async () => ({ agents, seed, seconds: (performance.now() - began) / 1_000, ...(await tasks.judge()) }),
     stop,
@@ -167,15 +173,20 @@ class SubmittedTasks {
     if (since !== undefined && at !== undefined) this.#of.tally.time(what === 'started' ? 'start' : 'end', at - since);
   }
 
+  submitted(): string[] {
+    return [...this.#submittedAt.keys()];
+  }
+
   async submit(task: Partial<NewTask> = {}): Promise<string> {
     const { capability, tally, history, random } = this.#of;
     const body: NewTask = { task_type: capability, input_data: {}, ...task, tags: [...(task.tags ?? []), this.#tag] };
     // The same key each time: whatever became of the first request, there is one task.
     const headers = { 'idempotency-key': randomUUID() };
+    const asked = { verified: (body.verification ?? 'none') !== 'none' };
     const since = performance.now();
     for (;;) {
       try {
-        const { task_id } = await history.call('driver', 'submit', {}, async () => {
+        const { task_id } = await history.call('driver', 'submit', asked, async () => {
           const made = await this.#admin(createTask, { body }, { headers });
           return { task_id: made.task_id };
         });
@@ -195,6 +206,14 @@ class SubmittedTasks {
   load(phases: readonly Phase[], task: Partial<NewTask> | undefined, thinkTimeMs: number): Promise<void> {
     const submit = (n: number) => this.submit({ input_data: { n }, ...task });
     return offer(phases, submit, { random: this.#of.random, thinkTimeMs, signal: this.#over.signal });
+  }
+
+  async feed(count: number, open: number, task: Partial<NewTask> | undefined): Promise<void> {
+    const { signal } = this.#over;
+    for (let n = 0; n < count && !signal.aborted; n++) {
+      while (this.#submittedAt.size - this.#completed.size >= open && !signal.aborted) await rest(BEAT_MS, signal);
+      await this.submit({ input_data: { n }, ...task });
+    }
   }
 
   async #statuses(): Promise<Map<string, string>> {

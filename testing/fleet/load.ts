@@ -29,7 +29,8 @@ export function dueAfter(phases: readonly Phase[], seconds: number): number {
 
 export const secondsOf = (phases: readonly Phase[]): number => phases.reduce((sum, it) => sum + it.seconds, 0);
 
-const BEAT_MS = 10;
+/** How often it is looked whether there is something to submit. */
+export const BEAT_MS = 10;
 
 /**
  * Calls `submit` when tasks are due, whether or not those before were answered (an open load: a slow system does not slow it down).

@@ -45,6 +45,8 @@ export class Member {
   /** How many of its answers were taken, and how many there had been when the first wrong one was. */
   answers = 0;
   firstWrongAt: number | undefined;
+  /** The tasks it gave a wrong answer to. */
+  readonly lies = new Set<string>();
   #begun = 0;
   #silentUntil = 0;
   #freed: () => void = () => {};
@@ -224,7 +226,10 @@ export class Member {
       tally.time('result', performance.now() - since);
       tally.verdict(outcome, verdict.applied, liar !== undefined);
       if (!verdict.applied || outcome !== 'COMPLETED') return;
-      if (liar) this.firstWrongAt ??= this.answers;
+      if (liar) {
+        this.firstWrongAt ??= this.answers;
+        this.lies.add(run.task_id);
+      }
       this.answers += 1;
       onTask(run.task_id, 'completed');
     } catch (error) {
