@@ -1,10 +1,10 @@
 // Plays the populations of docs/trust.md under every scheme and writes its tables. A minute of CPU; npm run check does not run it.
-import { readFile, writeFile } from 'node:fs/promises';
 import { POPULATIONS } from '@muster/testing/trust/population';
 import { markdown, type Summary, summarise, tableOf } from '@muster/testing/trust/report';
 import { type Routed, STRATEGIES, type Strategy, simulateRouting } from '@muster/testing/trust/routing';
 import { SCHEMES, type SchemeName, simulate } from '@muster/testing/trust/simulate';
 import { progressBar } from './progress.ts';
+import { writeTables } from './tables.ts';
 
 const file = new URL('../docs/trust.md', import.meta.url);
 const SEEDS = [1, 2, 3, 4, 5];
@@ -65,11 +65,4 @@ const TABLES: Record<string, string> = {
   anchors: detail(COLUMNS.length - 1),
   routing: routing(),
 };
-const found = await readFile(file, 'utf8');
-await writeFile(
-  file,
-  found.replace(
-    /(<!-- table: (\w+) -->\n)[\s\S]*?(<!-- end -->)/g,
-    (_, start: string, name: string, end: string) => `${start}${TABLES[name]}\n${end}`,
-  ),
-);
+await writeTables(file, TABLES);
