@@ -1,7 +1,7 @@
 // Plays the populations of docs/trust.md under every scheme and writes its tables. A minute of CPU; npm run check does not run it.
 import { POPULATIONS } from '@muster/testing/trust/population';
 import { markdown, type Summary, summarise, tableOf } from '@muster/testing/trust/report';
-import { type Routed, STRATEGIES, type Strategy, simulateRouting } from '@muster/testing/trust/routing';
+import { RANKS, type Routed, type Strategy, simulateRouting } from '@muster/testing/trust/routing';
 import { SCHEMES, type SchemeName, simulate } from '@muster/testing/trust/simulate';
 import { progressBar } from './progress.ts';
 import { writeTables } from './tables.ts';
@@ -55,7 +55,7 @@ function routing(): string {
       .join(' / ');
   };
   const head = LOADS.map((load) => `load ${load}`);
-  const strategies = Object.keys(STRATEGIES) as Strategy[];
+  const strategies = Object.keys(RANKS) as Strategy[];
   return markdown([['strategy', ...head], ...strategies.map((it) => [it, ...LOADS.map((load) => cell(it, load))])]);
 }
 

@@ -4,7 +4,7 @@ import type { Lane } from '@muster/server/dispatch/store/heads';
 import { beatCoordinator } from '@muster/server/ops/store';
 import { type Database, openDatabase, type Sql } from '@muster/server/platform/database';
 import { MOST_CLASSES } from '@muster/server/tasks/classes';
-import { ensureClass } from '@muster/server/tasks/store/classes';
+import { ensureClass, UNSAID } from '@muster/server/tasks/store/classes';
 import { insertTasks, type NewTask } from '@muster/server/tasks/store/submit';
 import { newId } from '@muster/shared/ids';
 import { auditRows } from './auditor.ts';
@@ -93,7 +93,7 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
         classes.get(key) ??
         ensureClass(
           sql,
-          { owner, capability, labels_required: {}, labels_preferred: {}, slot_cost, verified: false },
+          { owner, capability, ...UNSAID, slot_cost },
           slot_cost === 1 ? '' : String(slot_cost),
           MOST_CLASSES,
         ).then((it) => it!.class_id);

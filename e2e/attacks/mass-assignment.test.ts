@@ -41,7 +41,7 @@ const TARGETS: Target[] = [
       schedule_id: 'sched_01h455vb4pex5vsknk084sn02q',
       dead_letter: true,
       verified: true,
-      min_trust: 0,
+      trust_score: 1,
       created_at: '1970-01-01T00:00:00Z',
       finished_at: '1970-01-01T00:00:00Z',
       traceparent: 'x',

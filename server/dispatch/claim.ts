@@ -3,6 +3,7 @@ import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
 import type { Limits } from '../tasks/limits.ts';
 import { Fairness } from './fairness.ts';
+import type { Precedence } from './precedence.ts';
 import { type Claimant, type Claimed, claimTasks, type Standing } from './store/claim.ts';
 import type { Lane } from './store/heads.ts';
 import type { ClaimedRun } from './store/held-runs.ts';
@@ -36,6 +37,7 @@ export function createClaimer(
   classes: Pick<Classes, 'find' | 'costly'>,
   limits: Limits,
   verifier: Verifier,
+  gave: Precedence['gave'] = () => {},
 ): Claimer {
   const fairness = new Fairness((owner) => limits.weightOf(owner));
   const lanesOf = (classIds: readonly number[]): Lane[] =>
@@ -46,13 +48,17 @@ export function createClaimer(
   const claimOnce = async (claims: readonly Claim[]) => {
     const lanes = lanesOf(claims[0]!.want === 0 ? [] : claims[0]!.classIds);
     const claimed = await claimTasks(db.hot, claims, lanes);
+    for (const [classId, agentIds] of claimed.taken) gave(classId, agentIds);
     if (verifier.verified.size > 0 && [...claimed.taken.keys()].some((id) => verifier.verified.has(id)))
       // What was claimed is told, whatever becomes of this: a result that nobody drew for is drawn for when it comes.
       await verifier.claimed(fencesOf(claimed)).catch(() => {});
     if (lanes.length > 1) {
       const begun = new Map<string, { lane: Lane; n: number }>();
       for (const lane of lanes)
-        begun.set(lane.owner, { lane, n: (begun.get(lane.owner)?.n ?? 0) + (claimed.taken.get(lane.class_id) ?? 0) });
+        begun.set(lane.owner, {
+          lane,
+          n: (begun.get(lane.owner)?.n ?? 0) + (claimed.taken.get(lane.class_id)?.length ?? 0),
+        });
       if (begun.size > 1) for (const [owner, { lane, n }] of begun) if (n > 0) fairness.took(owner, lane, n);
     }
     return claimed;

@@ -10,8 +10,10 @@ import { createDoor, type Door } from './door.ts';
 import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
 import { Looks } from './looks.ts';
 import { Parking } from './parking.ts';
+import { createPrecedence } from './precedence.ts';
 import { createReporter, type Reporter } from './report.ts';
 import { createRoster, type Roster } from './roster.ts';
+import { Turns } from './turns.ts';
 
 /** The protocol's moving parts: one batcher per kind of statement, and the polls that wait. */
 export interface Dispatch {
@@ -31,6 +33,8 @@ export interface Dispatch {
   handOff: HandOff;
   /** The classes parked polls wait for that a limit concerns. */
   limited(): number[];
+  /** Asks anew about agents whom a gate concerns; parked polls of those that may do other work now have to ask again. */
+  recheck(agentIds: readonly string[]): Promise<void>;
   /** Polls that found nothing, per agent. */
   emptyPolls: RateLimit;
   /** New lives, per agent. */
@@ -43,12 +47,14 @@ export function createDispatch(
   keys: SigningKeys,
   proofs: Proofs,
 ): Dispatch {
-  const claim = createClaimer(deps, classes, limits, verifier);
   const roster = createRoster(deps, classes);
+  const turns = new Turns();
+  const precedence = createPrecedence(roster, classes, turns, Math.random);
+  const claim = createClaimer(deps, classes, limits, verifier, precedence.gave);
   const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
       (await claim({ agent_id, boot_id, want: slots, classIds })) ?? { runs: [], able: false },
-    (agentId, classId) => roster.preference(agentId, classId),
+    precedence,
   );
   classes.onNew((it) => parking.admit(it.class_id, (agentId) => roster.matches(agentId, it)));
   classes.onPauses((paused, resumed) => {
@@ -62,15 +68,20 @@ export function createDispatch(
   const isLimited = (id: number) => limits.concern(classes.find(id));
   const limited = () => (limits.any ? parking.awaited().filter(isLimited) : []);
   const reporter = createReporter(deps, verifier);
+  const recheck = async (agentIds: readonly string[]) => {
+    for (const agentId of await roster.refresh(agentIds)) parking.evict(agentId);
+  };
   limits.onChange(() => parking.wake(parking.awaited()));
   deps.notifier.on('limited', () => void limits.refresh().catch(() => {}));
   deps.notifier.on('paused', () => void classes.refresh().catch(() => {}));
   for (const news of ['ready', 'wanted'] as const) deps.notifier.on(news, (classIds) => parking.wake(classIds));
   deps.notifier.on('cancelled', (run) => parking.cancel(run));
-  deps.notifier.on('changed', (agentId) => {
+  const reconsider = (agentId: string) => {
     roster.forget(agentId);
     parking.evict(agentId);
-  });
+  };
+  deps.notifier.on('changed', reconsider);
+  deps.notifier.on('standing', ({ agent_id }) => reconsider(agent_id));
   return {
     classes,
     limits,
@@ -84,8 +95,12 @@ export function createDispatch(
     reporter: {
       async report(life, results) {
         const verdicts = await reporter.report(life, results);
-        // A run that ends makes room for others, of whatever class.
-        if (verdicts.some((it) => it.applied)) parking.wake(limited());
+        if (verdicts.some((it) => it.applied)) {
+          // A run that ends makes room for others, of whatever class.
+          parking.wake(limited());
+          // What it has shown now may open a gate, or close one. Should that fail, the sweep does it.
+          void recheck([life.agent_id]).catch(() => {});
+        }
         return verdicts;
       },
     },
@@ -93,6 +108,7 @@ export function createDispatch(
     looks: new Looks(),
     handOff: (classIds) => parking.handOff(limits.any ? classIds.map((id) => (isLimited(id) ? 0 : id)) : classIds),
     limited,
+    recheck,
     emptyPolls: createRateLimit('polls that find nothing'),
     restarts: createRateLimit('restarts of this agent'),
   };

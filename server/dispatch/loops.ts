@@ -40,13 +40,14 @@ export function quarantineLoop({ db, notifier, log }: Pick<Deps, 'db' | 'notifie
 /** Lets parked polls look for work nobody told them of: made by a coordinator that died before it could, or lost by the network. */
 export const sweepLoop = (
   { db }: Pick<Deps, 'db'>,
-  { parking, classes, limits }: Dispatch,
+  { parking, classes, limits, recheck }: Dispatch,
   { refresh }: { refresh(): Promise<number[]> },
 ): LoopSpec => ({
   name: 'dispatch.sweep',
   intervalMs: 1_000,
   async tick() {
     const [wanted] = await Promise.all([refresh(), classes.refresh(), limits.refresh()]);
+    await recheck(parking.agents());
     const awaited = parking.awaited();
     if (awaited.length === 0) return 0;
     const found = [...new Set([...wanted, ...(await findReadyClasses(db.hot, awaited))])];

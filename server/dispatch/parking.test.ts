@@ -30,7 +30,7 @@ describe('parked polls', () => {
   ) => {
     let news: News | undefined;
     const answered = parking
-      .park({ agent_id, boot_id: `boot_${agent_id}`, slots, classIds }, waitMs, signal)
+      .park({ agent_id, boot_id: `boot_${agent_id}`, slots, slots_used: 0, classIds }, waitMs, signal)
       .then((it) => {
         news = it;
         return it;
@@ -181,7 +181,7 @@ describe('parked polls', () => {
     found = async ({ agent_id }) => ({ runs: agent_id === 'a' ? [run(3)] : [], able: true });
     const signal = new AbortController().signal;
     const parkAt = (agent_id: string, classIds: number[], at: number) =>
-      parking.park({ agent_id, boot_id: 'boot', slots: 1, classIds, mark: at }, LONG, signal);
+      parking.park({ agent_id, boot_id: 'boot', slots: 1, slots_used: 0, classIds, mark: at }, LONG, signal);
     expect((await parkAt('a', [1, 2], mark)).runs).toEqual([run(3)]);
     void parkAt('b', [2], mark);
     void parkAt('c', [1], parking.mark());
@@ -192,7 +192,7 @@ describe('parked polls', () => {
   test('ask again at once when their agent was told something while they looked', async () => {
     const signal = new AbortController().signal;
     const parkAt = (agent_id: string, mark: number) =>
-      parking.park({ agent_id, boot_id: 'boot', slots: 1, classIds: [1], mark }, LONG, signal);
+      parking.park({ agent_id, boot_id: 'boot', slots: 1, slots_used: 0, classIds: [1], mark }, LONG, signal);
     const mark = parking.mark();
     parking.evict('a');
     parking.cancel({ agent_id: 'b', fence: 4 });
@@ -235,7 +235,7 @@ describe('parked polls', () => {
           generous = flag;
           if (what === 'park') {
             const end = new AbortController();
-            const poll = { agent_id: `a${who}`, boot_id: 'b', slots: n + 1, classIds: [n % 2, 2] };
+            const poll = { agent_id: `a${who}`, boot_id: 'b', slots: n + 1, slots_used: 0, classIds: [n % 2, 2] };
             polls.push({
               agent: poll.agent_id,
               slots: poll.slots,

@@ -1,5 +1,7 @@
 import type { HangUp } from '../platform/ctx.ts';
 import type { Offer } from '../tasks/submit.ts';
+import { bestFirst, firstOf, Line } from './line.ts';
+import { FIRST_COME, type Precedence } from './precedence.ts';
 import type { ClaimedRun } from './store/held-runs.ts';
 
 /** A poll that wants runs of some classes. */
@@ -7,6 +9,8 @@ export interface Waiting {
   agent_id: string;
   boot_id: string;
   slots: number;
+  /** Of its agent's slots so many were taken when it looked for work. */
+  slots_used: number;
   classIds: readonly number[];
 }
 
@@ -37,35 +41,31 @@ interface Parked extends Waiting {
 /** How many parked polls one piece of news wakes at first; more are woken while claims find work. */
 const WAKE_AT_ONCE = 16;
 
-function* inTurn(tiers: readonly Iterable<Parked>[]): Generator<Parked> {
-  for (const tier of tiers) yield* tier;
-}
-
 const free = (poll: Parked) => (poll.ended || poll.claiming ? 0 : poll.slots - poll.runs.length - poll.reserved);
+
+function* freeIn(polls: Iterable<Parked>): Generator<Parked> {
+  for (const poll of polls) if (free(poll) > 0) yield poll;
+}
 
 /**
  * Where polls wait, first come first served. A poll may be in three hands at once: a submit that hands it tasks, a claim it
  * was woken for, and its timer. It is answered when the last of them has let go, so that no run is given to a poll that left.
  */
 export class Parking {
-  private readonly byClass = new Map<number, Set<Parked>>();
+  private readonly byClass = new Map<number, Line<Parked>>();
   private readonly byAgent = new Map<string, Parked>();
   /** When each class last had news, counted in pieces of news. */
   private readonly newsOf = new Map<number, number>();
   /** The same for what was told to each agent alone. */
   private readonly newsFor = new Map<string, number>();
   private readonly claim: (poll: Waiting) => Promise<Claimed>;
-  private readonly preference: (agentId: string, classId: number) => number | undefined;
+  private readonly precedence: Precedence;
   private told = 0;
   private closed = false;
 
-  /** `preference`: how well an agent suits the wishes of a class, undefined where it has none. */
-  constructor(
-    claim: (poll: Waiting) => Promise<Claimed>,
-    preference: (agentId: string, classId: number) => number | undefined = () => undefined,
-  ) {
+  constructor(claim: (poll: Waiting) => Promise<Claimed>, precedence: Precedence = FIRST_COME) {
     this.claim = claim;
-    this.preference = preference;
+    this.precedence = precedence;
   }
 
   get size(): number {
@@ -119,6 +119,7 @@ export class Parking {
     const turns = new Map<number, Iterator<Parked>>();
     return classIds.map((id) => {
       const poll = this.byClass.has(id) ? this.nextInTurn(id, turns) : undefined;
+      if (poll) this.precedence.gave(id, [poll.agent_id]);
       return poll && this.offerTo(poll);
     });
   }
@@ -166,6 +167,9 @@ export class Parking {
     return [...this.byClass.keys()];
   }
 
+  /** The agents whose polls are parked. */
+  agents = (): string[] => [...this.byAgent.keys()];
+
   /** Ends every wait, and every later one at once: the coordinator drains. */
   close(): void {
     this.closed = true;
@@ -184,7 +188,7 @@ export class Parking {
   }
 
   private index(classId: number, poll: Parked): void {
-    const waiting = this.byClass.get(classId) ?? new Set();
+    const waiting = this.byClass.get(classId) ?? new Line();
     this.byClass.set(classId, waiting.add(poll));
   }
 
@@ -205,7 +209,7 @@ export class Parking {
 
   private nextInTurn(classId: number, turns: Map<number, Iterator<Parked>>): Parked | undefined {
     for (let rounds = 0; rounds < 2; rounds += 1) {
-      const turn = turns.get(classId) ?? inTurn(this.tiers(classId));
+      const turn = turns.get(classId) ?? this.inTurn(classId);
       turns.set(classId, turn);
       for (let it = turn.next(); !it.done; it = turn.next()) if (free(it.value) > 0) return it.value;
       turns.delete(classId);
@@ -213,14 +217,26 @@ export class Parking {
     return undefined;
   }
 
-  /** The polls that wait for a class, first come first served; where its tasks have wishes, by how well they suit them. */
+  /** The polls with room that wait for a class, each once, who is to be given a task first. */
+  private *inTurn(classId: number): Generator<Parked> {
+    for (const tier of this.tiers(classId)) yield* this.ranked(classId, freeIn(tier));
+  }
+
+  private ranked(classId: number, polls: Iterable<Parked>): Generator<Parked> {
+    const rankOf = this.precedence.rankIn(classId);
+    return bestFirst(polls, ({ agent_id, slots_used, reserved, runs }) =>
+      rankOf({ agent_id, slots_used: slots_used + reserved + runs.length }),
+    );
+  }
+
+  /** The polls that wait for a class; where its tasks have wishes, by how well they suit them. */
   private tiers(classId: number): readonly Iterable<Parked>[] {
-    const waiting = this.byClass.get(classId) ?? new Set();
-    const [first] = waiting;
-    if (!first || this.preference(first.agent_id, classId) === undefined) return [waiting];
+    const waiting = this.byClass.get(classId) ?? new Line<Parked>();
+    const { first } = waiting;
+    if (!first || this.precedence.preference(first.agent_id, classId) === undefined) return [waiting.round()];
     const tiers = new Map<number, Parked[]>();
     for (const poll of waiting) {
-      const suits = this.preference(poll.agent_id, classId) ?? 0;
+      const suits = this.precedence.preference(poll.agent_id, classId) ?? 0;
       tiers.set(suits, [...(tiers.get(suits) ?? []), poll]);
     }
     return [...tiers].sort(([a], [b]) => b - a).map(([, polls]) => polls);
@@ -248,19 +264,15 @@ export class Parking {
     for (let found = true; found; ) {
       found = false;
       for (const tier of this.tiers(classId)) {
-        const woken = [...tier].filter((poll) => free(poll) > 0).slice(0, WAKE_AT_ONCE);
+        // Those that claim together are served in this order.
+        const woken = [...this.ranked(classId, firstOf(WAKE_AT_ONCE, freeIn(tier)))];
         // Polls that cannot be given anything have left by now: those behind them get their turn.
         found = (await Promise.all(woken.map((poll) => this.claimFor(poll)))).some(Boolean);
         // What did not fit them may fit others: the next news is theirs first.
-        if (!found) this.requeue(classId, woken);
+        if (!found) this.byClass.get(classId)?.toEnd(woken);
         if (found) break;
       }
     }
-  }
-
-  private requeue(classId: number, polls: readonly Parked[]): void {
-    const waiting = this.byClass.get(classId);
-    for (const poll of polls) if (waiting?.delete(poll)) waiting.add(poll);
   }
 
   /** Claims for a poll; whether that changed anything: it got runs, or it left because it can get none. */

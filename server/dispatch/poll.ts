@@ -54,6 +54,7 @@ export async function poll(
   const waiting = {
     ...ask,
     slots: body.slots,
+    slots_used: standing.slots_used,
     classIds: open ? (wanted ?? ask.classIds) : [],
     cancel: held.cancel,
     mark,

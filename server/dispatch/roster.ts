@@ -1,9 +1,10 @@
-import { type CandidateRow, findCandidates } from '../agents/store/read.ts';
 import { createBatcher } from '../platform/batcher.ts';
 import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
 import type { TaskClass } from '../tasks/store/classes.ts';
-import { type Candidate, mismatch, preference } from './match.ts';
+import { mismatch } from './match.ts';
+import { createMatching, type Kind, type Matched } from './matching.ts';
+import { type CandidateRow, findCandidates } from './store/candidates.ts';
 
 /** How long what an agent can do is believed without asking again, in milliseconds. */
 const BELIEF_MS = 2_000;
@@ -16,72 +17,84 @@ export interface Roster {
   knownClassesOf(agentId: string): readonly number[] | undefined;
   /** Whether an agent whose poll waits may be given tasks of a class, as far as is known here. */
   matches(agentId: string, task: TaskClass): boolean;
-  /** How well an agent suits the wishes of a class, as far as is known here; undefined where there are none. */
-  preference(agentId: string, classId: number): number | undefined;
+  /** An agent whose poll waits, as far as is known here. */
+  find(agentId: string): CandidateRow | undefined;
   forget(agentId: string): void;
+  /** Asks anew about those of these agents whom a gate concerns. Answers who may be given tasks of other classes than before. */
+  refresh(agentIds: readonly string[]): Promise<string[]>;
 }
 
-/** What agents are that can do the same: they share one list of classes, made again only when a class came up or was paused. */
-interface Kind {
-  agent: Candidate;
-  of: readonly TaskClass[];
-  ids: readonly number[];
+/** An agent as it was when it was asked about, and what it was found to match. */
+interface Belief extends Pick<CandidateRow, 'shown' | 'response_ms'> {
+  kind: Kind;
+  until: number;
+  matched: Matched | undefined;
 }
 
 export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster {
-  const known = new Map<string, { kind: Kind; until: number }>();
-  const kinds = new Map<string, Kind>();
+  const known = new Map<string, Belief>();
+  const { kindOf, match } = createMatching(classes);
   /** How often each agent was forgotten: what was asked about it before is not believed. */
   const forgotten = new Map<string, number>();
   const load = createBatcher(async (ids: string[]) => {
-    const rows = await findCandidates(db.hot, [...new Set(ids)]);
+    const isTimed = classes.open().some(({ routing }) => routing === 'fastest_response');
+    const rows = await findCandidates(db.hot, [...new Set(ids)], isTimed);
     return ids.map((id) => rows.get(id));
   });
 
-  const kindOf = ({ owner, serves, capabilities, labels, slots }: CandidateRow): Kind => {
-    const key = JSON.stringify([owner, serves, capabilities, labels, slots]);
-    const kind = kinds.get(key) ?? { agent: { owner, serves, capabilities, labels, slots }, of: [], ids: [] };
-    if (kinds.size > 10_000) kinds.clear();
-    kinds.set(key, kind);
-    return kind;
+  const matchedOf = (belief: Belief): Matched => {
+    if (belief.matched?.of !== classes.open()) belief.matched = match(belief.kind, belief.shown);
+    return belief.matched!;
   };
-  const matching = (kind: Kind): readonly number[] => {
-    const open = classes.open();
-    if (kind.of !== open)
-      Object.assign(kind, {
-        of: open,
-        ids: open.filter((it) => mismatch(kind.agent, it) === undefined).map((it) => it.class_id),
-      });
-    return kind.ids;
+  const find = (agentId: string): CandidateRow | undefined => {
+    const it = known.get(agentId);
+    return it && { agent_id: agentId, ...it.kind.agent, shown: it.shown, response_ms: it.response_ms };
+  };
+  const outdate = (agentId: string) => forgotten.set(agentId, (forgotten.get(agentId) ?? 0) + 1);
+  const ask = async (agentId: string): Promise<Belief | undefined> => {
+    const before = forgotten.get(agentId);
+    const row = await load(agentId);
+    if (!row) return undefined;
+    const { shown, response_ms } = row;
+    const until = performance.now() + BELIEF_MS;
+    const belief: Belief = { kind: kindOf(row), shown, response_ms, until, matched: undefined };
+    if (forgotten.get(agentId) !== before) return belief;
+    if (known.size > 200_000) known.clear();
+    known.set(agentId, belief);
+    return belief;
   };
   return {
     async classesOf(agentId) {
       const belief = known.get(agentId);
-      if (belief && belief.until > performance.now()) return matching(belief.kind);
-      const before = forgotten.get(agentId);
-      const row = await load(agentId);
-      if (!row) return undefined;
-      const kind = kindOf(row);
-      if (forgotten.get(agentId) !== before) return matching(kind);
-      if (known.size > 200_000) known.clear();
-      known.set(agentId, { kind, until: performance.now() + BELIEF_MS });
-      return matching(kind);
+      const found = belief && belief.until > performance.now() ? belief : await ask(agentId);
+      return found && matchedOf(found).ids;
     },
     knownClassesOf(agentId) {
       const belief = known.get(agentId);
-      return belief && matching(belief.kind);
+      return belief && matchedOf(belief).ids;
     },
     matches(agentId, task) {
-      const belief = known.get(agentId);
-      return belief !== undefined && !classes.isPaused(task) && mismatch(belief.kind.agent, task) === undefined;
+      const agent = find(agentId);
+      return agent !== undefined && !classes.isPaused(task) && mismatch(agent, task) === undefined;
     },
-    preference(agentId, classId) {
-      const [belief, task] = [known.get(agentId), classes.find(classId)];
-      return belief && task && preference(belief.kind.agent, task);
-    },
+    find,
     forget(agentId) {
       known.delete(agentId);
-      forgotten.set(agentId, (forgotten.get(agentId) ?? 0) + 1);
+      outdate(agentId);
+    },
+    async refresh(agentIds) {
+      const before = new Map<string, readonly number[]>();
+      for (const agentId of agentIds) {
+        const belief = known.get(agentId);
+        if (!belief || !matchedOf(belief).gated) continue;
+        before.set(agentId, matchedOf(belief).ids);
+        belief.until = 0;
+        outdate(agentId);
+      }
+      const asked = await Promise.all([...before.keys()].map(ask));
+      return [...before]
+        .filter(([, ids], n) => !asked[n] || matchedOf(asked[n]).ids !== ids)
+        .map(([agentId]) => agentId);
     },
   };
 }

@@ -57,11 +57,8 @@ async function fireDue(parts: Parts, classes: Classes, due: readonly Planned[]):
 }
 
 /** The class of a schedule's tasks. */
-export const classOf = (
-  classes: Classes,
-  { owner, capability_required: capability, labels_required, labels_preferred, slot_cost, verification }: Planned,
-): Promise<number> =>
-  classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost, verified: verification !== 'none' });
+export const classOf = (classes: Classes, { capability_required: capability, ...it }: Planned): Promise<number> =>
+  classes.idOf({ capability, ...it, verified: it.verification !== 'none' });
 
 /** Carries out what was planned of schedules; where one of them is refused by the database, that one pauses and the others go on. */
 async function carryOutAll(parts: Parts, plans: readonly Plan[]): Promise<Fired[]> {

@@ -1,7 +1,19 @@
 import type { Dst, Exclusion, Misfire, Overlap, Target } from '@muster/shared/contract/schedule-rule';
+import type { Routing } from '@muster/shared/contract/tasks';
 import type { Verification } from '@muster/shared/contract/verification';
 import { sql } from 'drizzle-orm';
-import { boolean, check, index, integer, jsonb, pgTable, smallint, text, uniqueIndex } from 'drizzle-orm/pg-core';
+import {
+  boolean,
+  check,
+  doublePrecision,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  smallint,
+  text,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core';
 import { anyJson, idText, moment } from './columns.ts';
 
 /** A rule of when, and the task it makes. */
@@ -53,6 +65,9 @@ export const schedules = pgTable(
     labels_preferred: jsonb().$type<Record<string, string>>().notNull().default({}),
     slot_cost: smallint().notNull().default(1),
     verification: jsonb().$type<Verification>().notNull().default(sql`'"none"'::jsonb`),
+    min_trust: doublePrecision().notNull().default(0),
+    min_integrity: doublePrecision().notNull().default(0),
+    routing: text().$type<Routing>().notNull().default('trust_weighted'),
     concurrency_key: text(),
     concurrency_limit: integer().notNull().default(1),
     tags: text().array().notNull(),

@@ -1,7 +1,6 @@
 import { sql } from 'drizzle-orm';
 import {
   bigint,
-  bigserial,
   boolean,
   check,
   index,
@@ -19,26 +18,6 @@ import { idText, moment } from './columns.ts';
 
 /** The fence: one number per claim, never used twice, so a reclaimed run's late word is known for what it is. */
 export const fence_seq = pgSequence('fence_seq', { cache: 1 });
-
-/** The distinct requirements of tasks. Matching decides agent x class; claims take the heads of each class. */
-export const classes = pgTable(
-  'classes',
-  {
-    class_id: bigserial({ mode: 'number' }).primaryKey(),
-    owner: text().notNull(),
-    capability: text().notNull(),
-    /** What an agent's labels must be, and what they should be where such an agent waits. */
-    labels_required: jsonb().notNull().default({}),
-    labels_preferred: jsonb().notNull().default({}),
-    /** How many of an agent's slots such a task takes. */
-    slot_cost: smallint().notNull().default(1),
-    /** Others check what such a task is answered. */
-    verified: boolean().notNull().default(false),
-    /** A hash of both kinds of labels and of the rest that is out of the ordinary, for they may be longer than an index takes; empty where there are none. */
-    labels_hash: text().notNull().default(''),
-  },
-  (t) => [uniqueIndex('classes_requirements').on(t.owner, t.capability, t.labels_hash)],
-);
 
 /** What was asked for. Not written on the normal path: a task's status is read off `ready`, `delayed`, `leases` and `runs`. */
 export const tasks = pgTable(

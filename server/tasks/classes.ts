@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { ProblemError } from '@muster/shared/errors';
 import type { Sql } from '../platform/database.ts';
-import type { Requirements, TaskClass } from './store/classes.ts';
 import * as store from './store/classes.ts';
+import { type Requirements, type TaskClass, UNSAID } from './store/classes.ts';
 import { EVERYBODY, listPauses, type Pause } from './store/pause.ts';
 
 /** How many an owner may have, where no setting says so: every claim and every coordinator bears them all. */
@@ -29,13 +29,20 @@ export interface Classes {
   refresh(): Promise<void>;
 }
 
-/** One text for the same labels, in whatever order they were written, and the rest that is out of the ordinary; none where there is nothing of it. */
-function requirementsHash({ labels_required, labels_preferred, slot_cost, verified }: Requirements): string {
-  const sorted = [labels_required, labels_preferred].map((it) =>
-    Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1)),
+/** One text for the same labels, in whatever order they were written, and the same of what else is asked; none where that is nothing. */
+function requirementsHash(it: Requirements): string {
+  const { slot_cost, verified, min_trust, min_integrity, routing } = it;
+  const sorted = [it.labels_required, it.labels_preferred].map((labels) =>
+    Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)),
   );
-  const more = [...(slot_cost === 1 ? [] : [slot_cost]), ...(verified ? ['verified'] : [])];
-  if (more.length === 0 && sorted.every((it) => it.length === 0)) return '';
+  const more = [
+    ...(slot_cost === UNSAID.slot_cost ? [] : [slot_cost]),
+    ...(verified ? ['verified'] : []),
+    ...(min_trust === 0 && min_integrity === 0 && routing === UNSAID.routing
+      ? []
+      : [{ min_trust, min_integrity, routing }]),
+  ];
+  if (more.length === 0 && sorted.every((labels) => labels.length === 0)) return '';
   return createHash('sha256')
     .update(JSON.stringify([...sorted, ...more]))
     .digest('base64url');
@@ -91,7 +98,7 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
   };
   return {
     async idOf(wanted) {
-      const it = { labels_required: {}, labels_preferred: {}, slot_cost: 1, verified: false, ...wanted };
+      const it = { ...UNSAID, ...wanted };
       const hash = requirementsHash(it);
       const key = keyOf(it, hash);
       const id = ids.get(key);

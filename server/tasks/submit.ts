@@ -18,7 +18,7 @@ export interface Offer {
 export type HandOff = (classIds: readonly number[]) => (Offer | undefined)[];
 
 /** A task that is still to be given its class, by what it asks of an agent. */
-export type Submission = NewTask & Pick<Requirements, 'labels_required' | 'labels_preferred' | 'slot_cost'>;
+export type Submission = NewTask & Omit<Requirements, 'owner' | 'capability' | 'verified'>;
 
 /** What became of a submission. `refused`: the request was there before, or an open task has its unique key. */
 export interface Submitted {
@@ -87,8 +87,10 @@ export function createSubmitter(
   // Into the task itself: a copy of so many properties takes longer than reading them from JSON.
   const classify = async (it: Submission): Promise<void> => {
     const { owner, capability_required: capability, labels_required, labels_preferred, slot_cost } = it;
+    const { min_trust, min_integrity, routing } = it;
     const verified = it.verification !== null;
-    it.class_id = await classes.idOf({ owner, capability, labels_required, labels_preferred, slot_cost, verified });
+    const asked = { labels_required, labels_preferred, slot_cost, verified, min_trust, min_integrity, routing };
+    it.class_id = await classes.idOf({ owner, capability, ...asked });
   };
   return {
     async submit(submission) {

@@ -25,6 +25,7 @@ import {
   scheduleName,
   target,
 } from './schedule-rule.ts';
+import { ROUTINGS } from './tasks.ts';
 
 /** What may come as query parameters: who speaks to AINS sends these so, and `input_data` as the body. */
 const flatQuery = {
@@ -83,6 +84,9 @@ const schedule = z.object({
   labels_preferred: z.record(z.string(), z.string()),
   slot_cost: z.int(),
   verification: json,
+  min_trust: z.number(),
+  min_integrity: z.number(),
+  routing: z.enum(ROUTINGS),
   concurrency_key: z.string().nullable(),
   concurrency_limit: z.int(),
   owner: z.string(),

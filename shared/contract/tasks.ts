@@ -21,6 +21,10 @@ import {
 } from './fields.ts';
 import { verification } from './verification.ts';
 
+/** How it is decided who of several agents that wait is given a task. */
+export const ROUTINGS = ['trust_weighted', 'least_loaded', 'round_robin', 'fastest_response'] as const;
+export type Routing = (typeof ROUTINGS)[number];
+
 /** What of a task its submitter decides; a schedule decides the same of the tasks it makes. */
 export const taskSettings = {
   task_type: taskType,
@@ -38,6 +42,19 @@ export const taskSettings = {
     .default({})
     .describe('What labels it should have: one that waits with them is given the task before others'),
   slot_cost: z.int().min(1).max(1_000).default(1).describe('How many of its slots an agent gives it'),
+  min_trust: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe('The least trust_score of an agent that is given it, in the capability it requires'),
+  min_integrity: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe('What the integrity of that agent must be at least, with 95 % certainty'),
+  routing: z.enum(ROUTINGS).default('trust_weighted').describe('Who of several agents that wait is given it'),
   retry_base_ms: z.int().min(1).max(3_600_000).default(BACKOFF_BASE_MS).describe('The first pause before a retry'),
   retry_cap_ms: z.int().min(1).max(86_400_000).default(BACKOFF_CAP_MS).describe('No pause is longer'),
   retry_jitter: z.boolean().default(true).describe('Spread each pause over its upper half'),
@@ -113,6 +130,9 @@ export const taskSummary = z.object({
   labels_required: z.record(z.string(), z.string()),
   labels_preferred: z.record(z.string(), z.string()),
   slot_cost: z.int(),
+  min_trust: z.number(),
+  min_integrity: z.number(),
+  routing: z.enum(ROUTINGS),
   tags: z.array(z.string()),
   metadata: json,
   unique_key: z.string().nullable(),

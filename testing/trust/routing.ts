@@ -1,15 +1,17 @@
-import { drawUtility } from '@muster/server/trust/draw';
+import { bestFirst, Line } from '@muster/server/dispatch/line';
+import { STRATEGIES } from '@muster/server/dispatch/strategies';
 import { finished, newcomer, type Trust } from '@muster/server/trust/model';
 import { trustScore } from '@muster/server/trust/score';
 import { seededRandom } from '../random.ts';
 
-/** Who of those that wait is given a task: the greatest of these numbers. */
-export const STRATEGIES = {
+/** Who of those that wait is given a task, the least of these numbers: the coordinator's own strategy, and what it is measured by. */
+export const RANKS = {
   random: (_: Trust, random: () => number) => random(),
-  'best score': (trust: Trust) => trustScore(trust, trust),
-  trust_weighted: drawUtility,
+  'best score': (trust: Trust) => -trustScore(trust, trust),
+  trust_weighted: (trust: Trust, random: () => number) =>
+    STRATEGIES.trust_weighted.rank({ shown: trust, slots: 1, slots_used: 0, turn: 0, response_ms: undefined }, random),
 } as const;
-export type Strategy = keyof typeof STRATEGIES;
+export type Strategy = keyof typeof RANKS;
 
 /** Shares of the agents, and how likely each finishes a task. */
 const MIX = [
@@ -39,8 +41,8 @@ interface Agent {
 }
 
 /**
- * Tasks come by chance, at `load` of what all agents can do, and take a unit of time on average; each goes to the best of those that
- * wait, or to the first who is free. Half-way new agents join that are as good as the best, and some of the best degrade.
+ * Tasks come by chance, at `load` of what all agents can do, and take a unit of time on average; each goes to the one of those that
+ * wait whom the coordinator would choose, or to the first who is free. Half-way new agents join that are as good as the best, and some of the best degrade.
  */
 export function simulateRouting(strategy: Strategy, load: number, tasks: number, seed: number): Routed {
   const random = seededRandom(seed);
@@ -48,12 +50,15 @@ export function simulateRouting(strategy: Strategy, load: number, tasks: number,
   const agents = MIX.flatMap(([share, finishes]) =>
     Array.from({ length: Math.round(share * AGENTS) }, () => agent(finishes)),
   );
+  const line = new Line<Agent>();
+  for (const it of agents) line.add(it);
   let successes = 0;
   let now = 0;
   for (let n = 0; n < tasks; n += 1) {
-    if (n === Math.floor(tasks / 2)) turn(agents);
+    if (n === Math.floor(tasks / 2)) for (const it of turn(agents)) line.add(it);
     now += exponential() / (load * agents.length);
-    const chosen = choose(agents, now, (trust) => STRATEGIES[strategy](trust, random));
+    const chosen = choose(line, now, (it) => RANKS[strategy](it.trust, random));
+    line.toEnd([chosen]);
     const completed = random() < chosen.finishes;
     // What it will say is known when it says it; so long it is busy and nobody draws for it.
     chosen.busy_until = Math.max(now, chosen.busy_until) + exponential();
@@ -72,14 +77,19 @@ export function simulateRouting(strategy: Strategy, load: number, tasks: number,
 
 const agent = (finishes: number): Agent => ({ finishes, trust: newcomer(0), busy_until: 0, late_tasks: 0 });
 
-function turn(agents: Agent[]): void {
+/** Half-way: the first degrade, and newcomers join. */
+function turn(agents: Agent[]): Agent[] {
   for (const it of agents.slice(0, DEGRADED)) it.finishes = DEGRADED_TO;
-  agents.push(...Array.from({ length: NEWCOMERS }, () => agent(BEST)));
+  const joined = Array.from({ length: NEWCOMERS }, () => agent(BEST));
+  agents.push(...joined);
+  return joined;
 }
 
-function choose(agents: readonly Agent[], now: number, worth: (trust: Trust) => number): Agent {
-  const waiting = agents.filter(({ busy_until }) => busy_until <= now);
-  if (waiting.length === 0) return agents.reduce((soonest, it) => (it.busy_until < soonest.busy_until ? it : soonest));
-  return waiting.map((it) => ({ it, worth: worth(it.trust) })).reduce((best, it) => (it.worth > best.worth ? it : best))
-    .it;
+function choose(line: Line<Agent>, now: number, rankOf: (it: Agent) => number): Agent {
+  for (const it of bestFirst(waiting(line.round(), now), rankOf)) return it;
+  return [...line].reduce((soonest, it) => (it.busy_until < soonest.busy_until ? it : soonest));
+}
+
+function* waiting(agents: Iterable<Agent>, now: number): Generator<Agent> {
+  for (const it of agents) if (it.busy_until <= now) yield it;
 }

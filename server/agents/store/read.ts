@@ -1,25 +1,6 @@
 import type { AgentMode, AgentStatus, Standing } from '@muster/shared/lifecycle';
-import { arrayLiteral, type Sql } from '../../platform/database.ts';
+import type { Sql } from '../../platform/database.ts';
 import { SCORE, WORST } from './score.ts';
-
-/** What matching needs of an agent. */
-export interface CandidateRow {
-  agent_id: string;
-  owner: string;
-  serves: string;
-  capabilities: string[];
-  labels: Record<string, string>;
-  slots: number;
-}
-
-export async function findCandidates(hot: Sql, agentIds: readonly string[]): Promise<Map<string, CandidateRow>> {
-  const rows = await hot.unsafe<(Omit<CandidateRow, 'capabilities'> & { capabilities: string })[]>(
-    'select agent_id, owner, serves, array_to_json(capabilities)::text as capabilities, labels, slots from agents where agent_id = any($1::text::text[])',
-    [arrayLiteral(agentIds)],
-    { prepare: true },
-  );
-  return new Map(rows.map((row) => [row.agent_id, { ...row, capabilities: JSON.parse(row.capabilities) as string[] }]));
-}
 
 /** Whether an agent exists, which life of it is the current one, and what it may do. */
 export async function findAgentState(

@@ -117,8 +117,8 @@ type ClaimRow = { agent_id: string } & (
 export interface Claimed {
   /** By agent: how it stands, and the runs it was given. An agent that is not here does not exist. */
   standings: Map<string, Standing>;
-  /** How many tasks of each class were handed out. */
-  taken: Map<number, number>;
+  /** Who was given the tasks that were handed out, by class. */
+  taken: Map<number, string[]>;
   /** Others had some of the tasks in hand, and there may be more behind them. */
   missed: boolean;
 }
@@ -157,7 +157,9 @@ export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes
     } else {
       claimed.standings.get(row.agent_id)!.runs.push(runOf(row));
       const classId = Number(row.class_id);
-      claimed.taken.set(classId, (claimed.taken.get(classId) ?? 0) + 1);
+      const takers = claimed.taken.get(classId);
+      if (takers) takers.push(row.agent_id);
+      else claimed.taken.set(classId, [row.agent_id]);
     }
   }
   return claimed;

@@ -7,6 +7,7 @@ import type { Notifier } from '../../platform/notify.ts';
 import { sqlState } from '../../platform/storage-errors.ts';
 import { cancelTask } from '../../tasks/cancel.ts';
 import { createLimits } from '../../tasks/limits.ts';
+import { UNSAID } from '../../tasks/store/classes.ts';
 import { setLimits } from '../../tasks/store/concurrency.ts';
 import { settleDependencies } from '../../tasks/store/dependencies.ts';
 import { putLimit } from '../../tasks/store/limits.ts';
@@ -38,10 +39,8 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
       it.classOf(capability, owner, slot_cost),
     all: () => [],
     find: (class_id: number) => ({
+      ...UNSAID,
       ...lane(class_id, costly.has(class_id) ? { slot_cost: 2 } : {}),
-      labels_required: {},
-      labels_preferred: {},
-      verified: false,
     }),
     costly,
     verified: new Set<number>(),
@@ -72,10 +71,8 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
 const pick = <T>(items: readonly T[]): T => items[Math.floor(Math.random() * items.length)]!;
 const submission = (task: Awaited<ReturnType<Rows['task']>>) => ({
   ...task,
+  ...UNSAID,
   task_id: newId('task'),
-  labels_required: {},
-  labels_preferred: {},
-  slot_cost: 1,
 });
 
 describe.each([18, 15] as const)('two coordinators on Postgres %i', (major) => {

@@ -179,7 +179,7 @@ describe.each([18, 15] as const)('limits on Postgres %i', (major) => {
         for (let turn = n; world.starts < total && performance.now() < until; turn += 1) {
           const { hot } = pools[turn % pools.length]!;
           const { standings, taken } = await claimTasks(hot, [{ ...agent, want: 4 }], lanes);
-          for (const [classId, some] of taken) count(classId, some);
+          for (const [classId, some] of taken) count(classId, some.length);
           const { runs } = standings.get(agent.agent_id)!;
           world.starts += runs.length;
           // The work, or a breath.
@@ -300,7 +300,7 @@ describe('owners beside each other', () => {
       const lanes = owners.map((owner, n) => lane(ids[n]!, { owner, ...turns[n]! }));
       const { standings, taken } = await claimTasks(it.db.hot, [{ ...agent, want }], lanes);
       for (const [n, owner] of owners.entries())
-        if (taken.has(ids[n]!)) fairness.took(owner, turns[n]!, taken.get(ids[n]!)!);
+        if (taken.has(ids[n]!)) fairness.took(owner, turns[n]!, taken.get(ids[n]!)!.length);
       const begun = standings.get(agent.agent_id)!.runs.map((run) => run.task_id);
       const rows = await it.sql<{ owner: string }[]>`
         select t.owner from tasks t join leases l using (task_id) where t.task_id = any(${begun}::text[]) order by l.fence`;

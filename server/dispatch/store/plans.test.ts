@@ -2,7 +2,7 @@ import { newId } from '@muster/shared/ids';
 import { type Life, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { movedLately } from '../../agents/store/epochs.ts';
-import { findAgentState, findCandidates } from '../../agents/store/read.ts';
+import { findAgentState } from '../../agents/store/read.ts';
 import { TO_SEAL } from '../../audit/store.ts';
 import { pruneEvents } from '../../events/store.ts';
 import { beatCoordinator } from '../../ops/store.ts';
@@ -16,6 +16,7 @@ import { findOnce, forgetExpiredOnce } from '../../tasks/store/keys.ts';
 import { insertBatch, insertTasks } from '../../tasks/store/submit.ts';
 import { expireTasks, promoteTasks, TO_EXPIRE, TO_PROMOTE } from '../../tasks/store/transitions.ts';
 import { bootAgent, leaveAgent } from './boot.ts';
+import { findCandidates, findResponseTimes } from './candidates.ts';
 import { claimTasks, findReadyClasses } from './claim.ts';
 import type { Lane } from './heads.ts';
 import { beatAgents, noteRuns } from './heartbeat.ts';
@@ -163,6 +164,7 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
       ['all held runs', () => listHeldRuns(hot, agent.agent_id)],
       ['classes with work', () => findReadyClasses(hot, [class_id])],
       ['candidates', () => findCandidates(hot, [agent.agent_id])],
+      ['response times', () => findResponseTimes(hot, [agent.agent_id])],
       ['state of an agent', () => findAgentState(hot, agent.agent_id)],
       ['beat of a coordinator', () => beatCoordinator(hot, newId('coord'), '')],
       ['promote the delayed', () => promoteTasks(hot, 10)],

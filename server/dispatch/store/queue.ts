@@ -1,7 +1,7 @@
 import type { AgentMode, TaskStatus } from '@muster/shared/lifecycle';
-import type { CandidateRow } from '../../agents/store/read.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
 import { EVERYBODY } from '../../tasks/store/pause.ts';
+import { CANDIDATE, type CandidateRow, type CandidateText, candidateOf } from './candidates.ts';
 
 /** Up to so many ready tasks are looked at one by one; of more, a sample of about this size. */
 const SAMPLE = 10_000;
@@ -97,18 +97,19 @@ export interface AgentLoad extends CandidateRow {
   left: boolean;
   /** Its lease has not ended. */
   alive: boolean;
-  slots: number;
   slots_used: number;
 }
 
-const LOAD = `a.agent_id, a.owner, a.serves, a.capabilities, a.labels, a.mode, a.left_at is not null as "left", a.slots, a.slots_used,
+type LoadText = CandidateText & Omit<AgentLoad, keyof CandidateRow>;
+
+const LOAD = `${CANDIDATE}, a.mode, a.left_at is not null as "left", a.slots_used,
   coalesce(p.lease_expires_at > (select now from clock), false) as alive`;
 
 export async function findLoad(sql: Sql, agentId: string): Promise<AgentLoad | undefined> {
-  const [row] = await sql<AgentLoad[]>`
+  const [row] = await sql<LoadText[]>`
     with clock as materialized (select muster_now() as now)
-    select ${sql.unsafe(LOAD)} from agents a left join presence p using (agent_id) where a.agent_id = ${agentId}`;
-  return row;
+    select ${sql.unsafe(LOAD)} from clock, agents a left join presence p using (agent_id) where a.agent_id = ${agentId}`;
+  return row && candidateOf(row);
 }
 
 /** The agents that serve an owner, those first that are most likely to be given a task of these requirements. */
@@ -122,14 +123,15 @@ export async function listLoads(
   }: { owner: string; capability: string; labels: Record<string, string>; limit: number },
 ): Promise<AgentLoad[]> {
   const can = sql`exists (select from unnest(a.capabilities) as has where has = ${capability} or starts_with(has, ${`${capability}:`}))`;
-  return sql<AgentLoad[]>`
+  const rows = await sql<LoadText[]>`
     with clock as materialized (select muster_now() as now),
     serving as (
       select ${sql.unsafe(LOAD)}, ${can} and a.labels @> ${sql.json(labels)} as fits
-      from agents a left join presence p using (agent_id) where (a.owner = ${owner} or a.serves = 'all') and a.mode <> 'REVOKED'
+      from clock, agents a left join presence p using (agent_id) where (a.owner = ${owner} or a.serves = 'all') and a.mode <> 'REVOKED'
     )
-    select agent_id, owner, serves, capabilities, labels, mode, "left", slots, slots_used, alive from serving
+    select * from serving
     order by fits desc, alive and not "left" and mode = 'OPEN' desc, slots > slots_used desc, agent_id desc limit ${limit}`;
+  return rows.map((row) => candidateOf(row));
 }
 
 export interface LiveRun {

@@ -31,6 +31,9 @@ export type Planned = Pick<
   | 'labels_preferred'
   | 'slot_cost'
   | 'verification'
+  | 'min_trust'
+  | 'min_integrity'
+  | 'routing'
 > & {
   now: Date;
   /** Its tasks that have not ended, newest first: as many as its overlap policy asks about. */
@@ -66,6 +69,9 @@ const COLUMNS = [
   'labels_preferred',
   'slot_cost',
   'verification',
+  'min_trust',
+  'min_integrity',
+  'routing',
 ] as const satisfies (keyof Planned)[];
 
 /** How many open tasks one statement looks at, and cancels. */

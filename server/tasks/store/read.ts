@@ -1,4 +1,5 @@
 import type { Json, Usage } from '@muster/shared/contract/fields';
+import type { Routing } from '@muster/shared/contract/tasks';
 import type { Verified } from '@muster/shared/contract/verification';
 import type { TaskStatus } from '@muster/shared/lifecycle';
 import type { Sql } from '../../platform/database.ts';
@@ -26,6 +27,9 @@ export interface TaskRow {
   labels_required: Record<string, string>;
   labels_preferred: Record<string, string>;
   slot_cost: number;
+  min_trust: number;
+  min_integrity: number;
+  routing: Routing;
   tags: string[];
   metadata: Json;
   unique_key: string | null;
@@ -101,6 +105,9 @@ export const SUMMARY = [
   'labels_required',
   'labels_preferred',
   'slot_cost',
+  'min_trust',
+  'min_integrity',
+  'routing',
   'tags',
   'metadata',
   'unique_key',
