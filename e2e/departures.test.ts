@@ -124,7 +124,7 @@ test('started twice with one key, the first process stops by itself and the seco
     task_type: 'script',
     // The first that runs it would take for ever.
     input_data: {
-      script: 'if mkdir "$MARK" 2>/dev/null; then sleep 300; fi; echo $PPID',
+      script: 'if mkdir "$MARK" 2>/dev/null; then sleep 300; fi; echo done',
       env: { MARK: `${first.keyDir}/begun` },
     },
   });
@@ -136,7 +136,8 @@ test('started twice with one key, the first process stops by itself and the seco
   });
   expect(second.agent_id).toBe(first.agent_id);
   const task = await network.until(task_id, 'COMPLETED');
-  expect(task.result_data).toMatchObject({ stdout: `${second.process.pid}\n` });
+  expect(task.result_data).toMatchObject({ stdout: 'done\n' });
+  await second.process.waitForLine(({ event }) => event === 'executing');
   expect(task.runs).toMatchObject([
     { status: 'LOST', attempt: 1, error: { code: 'superseded' } },
     { status: 'COMPLETED', attempt: 2 },

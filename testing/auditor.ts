@@ -104,8 +104,7 @@ const INVARIANTS: Record<string, string> = {
     join agents a on a.agent_id = r.agent_id
     group by v.task_id, case v.apart when 'owner' then a.owner else a.enrollment_token_id end having count(*) > 1`,
   'a verdict on a run is on that of its agent': `
-    select d.verdict_id, d.fence from verdicts d left join runs r on r.fence = d.fence
-    where d.fence is not null and r.agent_id is distinct from d.agent_id and not ${DELETED}`,
+    select d.verdict_id, d.fence from verdicts d join runs r on r.fence = d.fence where r.agent_id <> d.agent_id`,
   'a schedule is due when it is active, and knows from when it is paused': `
     select schedule_id, status from schedules where (status = 'ACTIVE') <> (next_run_at is not null) or paused_from is not null and status <> 'PAUSED'`,
   'a due time has one execution, a task no more': `

@@ -214,8 +214,8 @@ describe.each([18, 15] as const)('tasks that take several slots, on Postgres %i'
       const { runs } = standings.get(life.agent_id)!;
       return {
         fences: runs.map((run) => run.fence),
-        small: taken.get(small.class_id) ?? 0,
-        large: taken.get(large.class_id) ?? 0,
+        small: taken.get(small.class_id)?.length ?? 0,
+        large: taken.get(large.class_id)?.length ?? 0,
       };
     };
     const end = (fences: number[]) =>
