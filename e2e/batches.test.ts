@@ -63,6 +63,8 @@ test('a thousand tasks are submitted at once, run in their order, and their resu
       status: 'COMPLETED',
       result_data: { was: index },
       error: null,
+      finality: null,
+      result_version: 1,
     })),
     expect.objectContaining({ index: 5, status: 'FAILED', error: expect.objectContaining({ message: 'no' }) }),
   ]);

@@ -232,7 +232,7 @@ describe.each([18, 15] as const)('trust on Postgres %i', (major) => {
       { capability: 'echo', trust_score: expect.closeTo(2 / 3, 6), integrity: 1 },
       { capability: 'other', trust_score: expect.closeTo(1 / 3, 6), integrity: 1 },
     ]);
-    expect(trust_score).toBe(0.5);
+    expect(trust_score).toBeCloseTo(0.5, 9);
     await expect(getTrust(ctx, 'agent_none')).rejects.toMatchObject({ code: 'not-found' });
     const sure = [0, 1, 5, 50, 500].map((dependable) => confidence({ dependable, undependable: 0 }));
     expect(sure).toEqual([...sure].sort((a, b) => a - b));
