@@ -8,6 +8,7 @@ import { getTrust } from '@muster/shared/contract/trust';
 import { newId, runIdOf } from '@muster/shared/ids';
 import { eventually } from '@muster/testing';
 import { describe, expect, test } from 'vitest';
+import { nearly } from './fixtures/nearly.ts';
 import { startNetwork } from './fixtures/network.ts';
 
 const work = { task_type: 'work', input_data: null };
@@ -183,14 +184,6 @@ describe('an export', () => {
     await expect(rest()).rejects.toThrow();
   });
 });
-
-/** The same, but for what time takes from figures meanwhile. */
-const nearly = (value: unknown): unknown => {
-  if (typeof value === 'number') return expect.closeTo(value, 5);
-  if (Array.isArray(value)) return value.map(nearly);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, it]) => [name, nearly(it)]));
-};
 
 describe('what ended long ago', () => {
   const counts = async ({ sql }: Awaited<ReturnType<typeof startNetwork>>) => {
