@@ -30,7 +30,7 @@ describe('the machines', () => {
   );
 
   test('what is allowed from where', () => {
-    expect(statesAllowing(TASK, 'cancel')).toEqual(['BLOCKED', 'PENDING', 'ASSIGNED', 'RUNNING']);
+    expect(statesAllowing(TASK, 'cancel')).toEqual(['BLOCKED', 'PENDING', 'ASSIGNED', 'RUNNING', 'VERIFYING']);
     expect(statesAllowing(TASK, 'retry')).toEqual(['FAILED', 'TIMED_OUT', 'CANCELLED', 'EXPIRED']);
     expect(statesAllowing(AGENT_MODE, 'revoke')).toEqual(['OPEN', 'CORDONED', 'DRAINING']);
     expect(statesAllowing(SCHEDULE, 'delete')).toEqual(['ACTIVE', 'PAUSED', 'ENDED']);
