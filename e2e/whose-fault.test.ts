@@ -19,7 +19,7 @@ test('an agent cannot put the blame for a timeout on the task, as it can for a f
   };
   const blamed = await trustAfter('TIMED_OUT', 'agent');
   expect(blamed).toBeLessThan(0.5);
-  expect(await trustAfter('TIMED_OUT', 'task')).toBe(blamed);
-  expect(await trustAfter('FAILED', 'agent')).toBe(blamed);
+  expect(await trustAfter('TIMED_OUT', 'task')).toBeCloseTo(blamed, 5);
+  expect(await trustAfter('FAILED', 'agent')).toBeCloseTo(blamed, 5);
   expect(await trustAfter('FAILED', 'task')).toBe(0.5);
 });
