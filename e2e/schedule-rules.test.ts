@@ -159,14 +159,12 @@ test('a schedule that is updated over and over while it fires loses no due time 
   const network = await startBetweenHours();
   const { schedule_id } = await make(network, { interval_seconds: 1, overlap: 'ALLOW_ALL' });
   const params = { schedule_id };
-  const began = Date.now();
-  for (let n = 0; Date.now() - began < 3_500; n += 1) {
+  for (let n = 0; (await executionsOf(network, schedule_id)).length < 4; n += 1) {
     const body = hourly({ interval_seconds: 1, overlap: 'ALLOW_ALL', description: `${n}`, phase_seconds: n % 3 });
     await network.admin(updateSchedule, { params, body });
   }
   await network.admin(pauseSchedule, { params });
   const times = (await executionsOf(network, schedule_id)).map((it) => Date.parse(it.scheduled_at)).reverse();
-  expect(times.length).toBeGreaterThanOrEqual(3);
   expect(times.map((at) => at - times[0]!)).toEqual(times.map((_, n) => n * 1_000));
 });
 

@@ -33,10 +33,11 @@ test('what cannot be told does not happen: where the outbox takes no event, noth
     'a cancel of what waits': () => network.cancel(waiting),
     'a cancel of what is delayed': () => network.cancel(late),
     'a schedule': () => admin(createSchedule, { body: { ...work, cron_expression: '0 3 * * *' } }),
+    // Before the pause, after which nothing is due.
+    'a look of the reaper and a tick': () => network.coordinator.tick(),
     'a pause': () => admin(pauseSchedule, { params: { schedule_id }, body: {} }),
     'a new life': () => agent.assert(`boot_${'0'.repeat(26)}`),
     'a departure': () => agent.leave(),
-    'a look of the reaper and a tick': () => network.coordinator.tick(),
   };
   // The beats of the silent agent end, and a due time comes; the loops see it when the outbox is closed.
   await sql.unsafe(`

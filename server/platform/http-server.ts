@@ -21,7 +21,8 @@ export function listen(config: Config, handler: Handler, log: Log, limits: HttpL
     server.maxHeadersCount = limits.headers + 1;
     handle(server, handler, refuser, limits, hostOf(config));
     server.once('error', reject);
-    server.listen(config.port, config.host, () => resolve(server));
+    // A crowd that comes at once waits to be taken in; what the kernel cannot keep waiting it ends with a reset.
+    server.listen({ port: config.port, host: config.host, backlog: limits.connections }, () => resolve(server));
   }).catch((error: NodeJS.ErrnoException) => {
     throw cannotListen(config, error);
   });
