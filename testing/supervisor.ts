@@ -6,6 +6,7 @@ import { type Client, createClient } from '@muster/shared/client';
 import { KillablePostgres } from './killable-postgres.ts';
 import { createDatabase } from './postgres.ts';
 import { type ProcessSpec, TestProcess } from './process.ts';
+import { programArgs } from './program.ts';
 import { scratchFolder } from './scratch.ts';
 import { createUndo } from './undo.ts';
 
@@ -48,10 +49,10 @@ const { resolve } = createRequire(import.meta.url);
 const COORDINATOR = resolve('@muster/server/main');
 const AGENT = resolve('@muster/agent').replace(/index(\.\w+)$/, 'main$1');
 
-/** How node runs a program of the product, be it here in its sources, as `npm start` runs them, or as it was packed. */
-const run = (program: string) => ({
+/** How node runs a program of the product. */
+const run = async (program: string) => ({
   command: process.execPath,
-  args: program.endsWith('.ts') ? ['--import', 'tsx', '--conditions=development', program] : [program],
+  args: await programArgs(program),
   cwd: path.dirname(program),
 });
 
@@ -78,7 +79,7 @@ export function createSupervisor(): Supervisor {
       }
       return supervise(await coordinatorProcess(name, folder(name), env));
     },
-    agent: (options) => supervise(agentProcess(options, folder(options.name ?? 'agent'))),
+    agent: async (options) => supervise(await agentProcess(options, folder(options.name ?? 'agent'))),
     process: (spec) => supervise(new TestProcess(spec)),
     async postgres(options) {
       const server = await KillablePostgres.start(options);
@@ -95,7 +96,7 @@ async function coordinatorProcess(name: string, dataDir: string, env: Environmen
   const port = env.MUSTER_PORT ?? String(await freePort());
   const started = new TestProcess({
     name,
-    ...run(COORDINATOR),
+    ...(await run(COORDINATOR)),
     env: { MUSTER_DATA_DIR: dataDir, MUSTER_LOG_LEVEL: 'info', ...env, MUSTER_PORT: port, MUSTER_ADMIN_KEY: adminKey },
     ready: ({ msg }) => msg === 'coordinator ready',
   });
@@ -104,12 +105,12 @@ async function coordinatorProcess(name: string, dataDir: string, env: Environmen
   return Object.assign(started, { url, adminKey, admin, databaseUrl: env.DATABASE_URL || undefined });
 }
 
-function agentProcess(
+async function agentProcess(
   { url, enrollment_token, args = [], env, name = 'agent', hear }: AgentProcessOptions,
   keyDir: string,
 ) {
   const options = ['--url', url, '--name', name, '--key-dir', keyDir, '--log-format', 'json'];
-  const { args: program, ...how } = run(AGENT);
+  const { args: program, ...how } = await run(AGENT);
   return new TestProcess({
     name,
     ...how,

@@ -1,5 +1,6 @@
 import type { TestProject } from 'vitest/node';
 import { POSTGRES_ENV, startTestPostgres } from './postgres.ts';
+import { keepPrograms } from './program.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -13,5 +14,9 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const server = shared ? { url: shared, stop: async () => {} } : await startTestPostgres();
   process.env[POSTGRES_ENV[18]] = server.url;
   project.provide('postgresUrl', server.url);
-  return server.stop;
+  const forgetPrograms = keepPrograms(project.config.root);
+  return async () => {
+    forgetPrograms();
+    await server.stop();
+  };
 }

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, onTestFinished, test } from 'vitest';
 import { startCoordinator } from '../coordinator.ts';
@@ -6,6 +7,7 @@ import { type PersonaInput, persona } from '../fleet/persona.ts';
 import { Ring } from '../fleet/ring.ts';
 import { Tally } from '../fleet/tally.ts';
 import { signal, startLife } from '../process-life.ts';
+import { programArgs } from '../program.ts';
 import { seededRandom } from '../random.ts';
 import { AGENT_CHECKS } from './agent-checks.ts';
 import { openAgentStage, type StartAgent } from './agent-stage.ts';
@@ -13,8 +15,8 @@ import { runChecks } from './check.ts';
 import { COORDINATOR_CHECKS, openCoordinatorStage } from './coordinator-checks.ts';
 
 const repository = fileURLToPath(new URL('../..', import.meta.url));
+const args = await programArgs(join(repository, 'agent/main.ts'));
 const sampleAgent: StartAgent = (environment) => {
-  const args = ['--import', 'tsx', '--conditions=development', 'agent/main.ts'];
   const life = startLife({ command: process.execPath, args, cwd: repository, env: { ...environment } }, () => {});
   return { signal: (name) => signal(life.pid, name), ended: life.exitCode };
 };
