@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { NewTask } from '../tasks/store/submit.ts';
-import { type Claimed, type News, Parking, type Waiting } from './parking.ts';
+import type { News, Waiting } from './parked.ts';
+import { type Claimed, Parking } from './parking.ts';
 import type { ClaimedRun } from './store/held-runs.ts';
 
 const LONG = 60_000;

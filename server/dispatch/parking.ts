@@ -1,24 +1,9 @@
 import type { HangUp } from '../platform/ctx.ts';
 import type { Offer } from '../tasks/submit.ts';
 import { bestFirst, firstOf, Line } from './line.ts';
+import { free, freeIn, type News, type Parked, parkedOf, type Waiting, wantedBy } from './parked.ts';
 import { FIRST_COME, type Precedence } from './precedence.ts';
-import type { ClaimedRun } from './store/held-runs.ts';
-
-/** A poll that wants runs of some classes. */
-export interface Waiting {
-  agent_id: string;
-  boot_id: string;
-  slots: number;
-  /** Of its agent's slots so many were taken when it looked for work. */
-  slots_used: number;
-  classIds: readonly number[];
-}
-
-/** What a poll that waited is told: runs to do, and fences of runs to stop. */
-export interface News {
-  runs: ClaimedRun[];
-  cancel: number[];
-}
+import { type ClaimedRun, firstRunOf } from './store/held-runs.ts';
 
 /** What a claim for a waiting poll found. `able`: the agent could have been given something. */
 export interface Claimed {
@@ -26,26 +11,8 @@ export interface Claimed {
   able: boolean;
 }
 
-/** A poll that found nothing and waits. */
-interface Parked extends Waiting {
-  classIds: number[];
-  runs: ClaimedRun[];
-  cancel: number[];
-  /** Tasks on their way to it in statements not yet answered, and whether a claim for it is. */
-  reserved: number;
-  claiming: boolean;
-  ended: boolean;
-  resolve(news: News): void;
-}
-
 /** How many parked polls one piece of news wakes at first; more are woken while claims find work. */
 const WAKE_AT_ONCE = 16;
-
-const free = (poll: Parked) => (poll.ended || poll.claiming ? 0 : poll.slots - poll.runs.length - poll.reserved);
-
-function* freeIn(polls: Iterable<Parked>): Generator<Parked> {
-  for (const poll of polls) if (free(poll) > 0) yield poll;
-}
 
 /**
  * Where polls wait, first come first served. A poll may be in three hands at once: a submit that hands it tasks, a claim it
@@ -92,20 +59,14 @@ export class Parking {
     return new Promise((resolve) => {
       const end = () => this.end(parked);
       const timer = setTimeout(end, waitMs);
-      const parked: Parked = {
-        ...poll,
-        classIds: [...poll.classIds],
-        runs: [],
+      const parked = parkedOf(poll, {
         cancel,
-        reserved: 0,
-        claiming: false,
-        ended: false,
         resolve(news) {
           clearTimeout(timer);
           signal.removeEventListener('abort', end);
           resolve(news);
         },
-      };
+      });
       this.byAgent.set(poll.agent_id, parked);
       for (const id of parked.classIds) this.index(id, parked);
       if (this.closed || signal.aborted || (this.newsFor.get(poll.agent_id) ?? 0) > mark) return end();
@@ -237,7 +198,9 @@ export class Parking {
     const tiers = new Map<number, Parked[]>();
     for (const poll of waiting) {
       const suits = this.precedence.preference(poll.agent_id, classId) ?? 0;
-      tiers.set(suits, [...(tiers.get(suits) ?? []), poll]);
+      const tier = tiers.get(suits);
+      if (tier) tier.push(poll);
+      else tiers.set(suits, [poll]);
     }
     return [...tiers].sort(([a], [b]) => b - a).map(([, polls]) => polls);
   }
@@ -249,7 +212,7 @@ export class Parking {
       boot_id: poll.boot_id,
       accept: (fence, task) => {
         poll.reserved -= 1;
-        poll.runs.push({ ...task, fence, attempt: 1, slot_cost: 1 });
+        poll.runs.push(firstRunOf(task, fence));
         this.settle(poll);
       },
       decline: () => {
@@ -281,7 +244,7 @@ export class Parking {
     try {
       for (;;) {
         const mark = this.mark();
-        const { runs, able } = await this.claim({ ...poll, slots: poll.slots - poll.runs.length - poll.reserved });
+        const { runs, able } = await this.claim(wantedBy(poll));
         poll.runs.push(...runs);
         if (!able) poll.ended = true;
         if (runs.length > 0 || !able) return true;

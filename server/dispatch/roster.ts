@@ -48,7 +48,10 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
   };
   const find = (agentId: string): CandidateRow | undefined => {
     const it = known.get(agentId);
-    return it && { agent_id: agentId, ...it.kind.agent, shown: it.shown, response_ms: it.response_ms };
+    if (!it) return undefined;
+    const { shown, response_ms } = it;
+    const { owner, serves, capabilities, labels, slots } = it.kind.agent;
+    return { agent_id: agentId, owner, serves, capabilities, labels, slots, shown, response_ms };
   };
   const outdate = (agentId: string) => forgotten.set(agentId, (forgotten.get(agentId) ?? 0) + 1);
   const ask = async (agentId: string): Promise<Belief | undefined> => {

@@ -1,4 +1,5 @@
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
+import type { NewTask } from '../../tasks/store/submit.ts';
 
 /** A run as it is handed out; `input_data` is JSON text. */
 export interface ClaimedRun {
@@ -14,6 +15,19 @@ export interface ClaimedRun {
   /** JSON text: what an earlier attempt kept. */
   checkpoint?: string | null;
 }
+
+/** The first run of a task that is handed off as it comes. */
+export const firstRunOf = (task: NewTask, fence: number): ClaimedRun => ({
+  fence,
+  task_id: task.task_id,
+  task_type: task.task_type,
+  capability_required: task.capability_required,
+  input_data: task.input_data,
+  attempt: 1,
+  timeout_seconds: task.timeout_seconds,
+  slot_cost: 1,
+  traceparent: task.traceparent,
+});
 
 /** What a run that is handed out tells of its task. */
 export const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent`;
