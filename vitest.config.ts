@@ -11,6 +11,8 @@ export default defineConfig({
     globalSetup: ['testing/vitest-global-setup.ts'],
     setupFiles: ['testing/vitest-worker-setup.ts'],
     pool: 'forks',
+    // Nothing is left in a module by one file that another would find: what all import is loaded once for all.
+    isolate: false,
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,

@@ -1,8 +1,8 @@
 /** A protocol small enough to look at every state it can get into. */
 export interface Model<State> {
   initial: State;
-  /** The same text for the same state, and for those that are its mirror image. */
-  key(state: State): string;
+  /** The same for the same state, and for those that are its mirror image. */
+  key(state: State): string | number;
   /** Everything that can happen next, each with what happens in words, for the trace. */
   steps(state: State): Iterable<readonly [name: () => string, next: State]>;
   /** What must never be: the promise that is broken here, in words; undefined where none is. */
@@ -26,7 +26,7 @@ export interface Explored {
  * must still be able to end: one that cannot is a counterexample too. Throws where there are more than `maxStates`.
  */
 export function explore<State>(model: Model<State>, { maxStates = 5_000_000 } = {}): Explored {
-  const seen = new Map<string, number>();
+  const seen = new Map<string | number, number>();
   const states: State[] = [];
   const cameFrom: number[] = [];
   const level: number[] = [];
