@@ -40,7 +40,7 @@ const EXPECTED: Expected[] = [
   // mixed, 30 % bad
   { none: [6.74, 7.05], wrong: [0.037, 0.109], work: [1.15, 1.2], caught: [51, 59], catch: 12, falsely_out: 4.3 },
 ];
-const SEEDS = [1, 2];
+const SEEDS = [1];
 
 const played = (population: Population, scheme: SchemeName, seed: number): Outcome =>
   simulate(population, scheme, seed);
