@@ -2,7 +2,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { createBatch, listBatchResults } from '@muster/shared/contract/batches';
 import type { CallOf } from '@muster/shared/contract/endpoint';
 import type { Json } from '@muster/shared/contract/fields';
-import { explainTask, listDeadLetters } from '@muster/shared/contract/queue';
+import { explainTask, getWorkload, listDeadLetters } from '@muster/shared/contract/queue';
+import { getRun, listRuns } from '@muster/shared/contract/runs';
 import { triggerSchedule } from '@muster/shared/contract/schedule-operations';
 import { createSchedule, listExecutions } from '@muster/shared/contract/schedules';
 import { createTask, retryTask, type Task } from '@muster/shared/contract/tasks';
@@ -407,6 +408,112 @@ describe('coordinators that die', () => {
     expect(await network.task(task_id)).toMatchObject({ status: 'VERIFYING' });
     await answer(b, task_id, 'x');
     await network.until(task_id, 'COMPLETED');
+  });
+});
+
+describe('canaries', () => {
+  /** Tasks that were verified with an anchor's agreement, and a network that wants the next of them again. */
+  async function stage({ known = 1, strangers = false } = {}) {
+    let chance = 0.999;
+    await start(() => chance);
+    const [a, anchor] = [await agentOf('a'), await agentOf('anchor', { anchor: !strangers })];
+    const tasks: string[] = [];
+    for (let n = 0; n < known; n += 1) {
+      const task_id = await submit(
+        { policy: 'always', comparator: EXACT, deadline_seconds: 60 },
+        { task_timeout_seconds: 200 },
+      );
+      await network.sql`update tasks set traceparent = ${`00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`} where task_id = ${task_id}`;
+      await answer(a, task_id, 'x');
+      await answer(anchor, task_id, 'x');
+      await network.until(task_id, 'COMPLETED');
+      tasks.push(task_id);
+    }
+    // Long ago, so that nothing of their own time is left.
+    await network.clock.advance('5m');
+    /** A claim that draws one. */
+    const draw = async () => {
+      const task_id = await submit({ policy: 'always', comparator: EXACT });
+      chance = 0;
+      const run = await take(a, task_id);
+      chance = 0.999;
+      await network.cancel(task_id);
+      await a.report(run, { outcome: 'CANCELLED' });
+    };
+    return { tasks, draw };
+  }
+  const shown = async (task_id: string) => ({ ...(await network.task(task_id)), traceparent: undefined });
+  const verdictsOf = ({ agentId }: RawAgent) =>
+    network.sql`select found, vouched, kind, judge from verdicts where agent_id = ${agentId}`;
+  const asked = () => network.sql`select task_id, fence from replicas where kind = 'canary'`;
+
+  test('a task whose answer is known comes to a stranger as any other would, and what it answers is told against it', async () => {
+    const { tasks, draw } = await stage();
+    const before = await shown(tasks[0]!);
+    await draw();
+    // Whom an admin vouches for is believed.
+    expect(await finds(await agentOf('other', { anchor: true }))).toBe(0);
+    const liar = await agentOf('liar');
+    const run = await liar.take();
+    expect(tasks).not.toContain(run.task_id);
+    expect(run).toMatchObject({ input_data: 'the question', attempt: 1, timeout_seconds: 200 });
+    expect(run.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
+    expect(run.traceparent).not.toMatch(/aaaaaaaa|bbbbbbbb/);
+    // What it is told again, and what its owner sees, is the same.
+    const [again] = (await liar.poll({ slots: 0, holding: [] })).runs;
+    expect(again).toEqual(run);
+    const { runs } = await network.admin(getWorkload, { params: { agent_id: liar.agentId } });
+    expect(runs.map(({ task_id }) => task_id)).toEqual([run.task_id]);
+    // While it runs, and when it is over, nothing is seen of it from the task.
+    expect(await shown(tasks[0]!)).toEqual(before);
+    expect(await liar.complete(run, 'a lie')).toEqual({ applied: true, task_status: 'VERIFYING' });
+    await eventually(async () => expect(await standingOf(liar)).toBe('PROBATION'));
+    expect(await verdictsOf(liar)).toEqual([{ found: 'WRONG', vouched: false, kind: 'canary', judge: 'canary' }]);
+    expect(await shown(tasks[0]!)).toEqual(before);
+    expect((await network.admin(listRuns, { query: { agent_id: liar.agentId } })).data).toEqual([]);
+    await expect(network.admin(getRun, { params: { run_id: run.run_id } })).rejects.toMatchObject({
+      code: 'not-found',
+    });
+    // Each is given out once.
+    await draw();
+    expect(await asked()).toHaveLength(1);
+    expect(await finds(await agentOf('next'))).toBe(0);
+  });
+
+  test('who finds it is right, as if somebody trusted agreed; one that nobody takes is wanted no longer than its deadline, and may be again', async () => {
+    const { tasks, draw } = await stage();
+    await draw();
+    await network.clock.advance('61s');
+    await eventually(async () => expect(await asked()).toEqual([]));
+    await draw();
+    const honest = await agentOf('honest');
+    const run = await honest.take();
+    await honest.complete(run, 'x');
+    await eventually(async () =>
+      expect(await verdictsOf(honest)).toEqual([{ found: 'RIGHT', vouched: true, kind: 'canary', judge: 'canary' }]),
+    );
+    expect(await network.sql`select check_at, state from verifications where task_id = ${tasks[0]!}`).toEqual([
+      { check_at: null, state: 'AGREED' },
+    ]);
+  });
+
+  test('what strangers agree on is none', async () => {
+    const { draw } = await stage({ strangers: true });
+    await draw();
+    expect(await asked()).toEqual([]);
+  });
+
+  test('one that came to nothing is no evidence, and is not given out again', async () => {
+    const { draw } = await stage();
+    await draw();
+    const agent = await agentOf('agent');
+    await agent.fail(await agent.take());
+    await network.coordinator.tick();
+    expect(await network.sql`select check_at from verifications where check_at is not null`).toEqual([]);
+    expect(await verdictsOf(agent)).toEqual([]);
+    await draw();
+    expect(await asked()).toHaveLength(1);
+    expect(await finds(await agentOf('next'))).toBe(0);
   });
 });
 

@@ -40,6 +40,7 @@ export const verifications = pgTable(
     index('verifications_check_at').on(t.check_at).where(sql`check_at is not null`),
     index('verifications_provisional').on(t.agent_id, t.capability).where(sql`finality = 'provisional'`),
     index('verifications_accepted').on(t.agent_id, t.capability, t.decided_at).where(sql`state = 'ACCEPTED'`),
+    index('verifications_known').on(t.capability, t.decided_at).where(sql`state = 'AGREED' and finality = 'verified'`),
     index('verifications_suspect').on(t.suspect, t.capability).where(sql`suspect is not null`),
     check(
       'verifications_state',
@@ -64,12 +65,15 @@ export const look_backs = pgTable(
   (t) => [primaryKey({ columns: [t.agent_id, t.capability] })],
 );
 
-/** The runs of a task that are asked for besides its own; wanted as long as nobody has taken them. */
+/**
+ * The runs of a task that are asked for besides its own; wanted as long as nobody has taken them. A canary is one of a task whose answer is known: no
+ * part of the task's life, and nothing its owner sees.
+ */
 export const replicas = pgTable(
   'replicas',
   {
     task_id: idText().notNull(),
-    /** From 1; the task's own is 0. */
+    /** From 1; the task's own is 0, its canary, of which it has one in its life, -1. */
     replica: smallint().notNull(),
     kind: text().notNull(),
     class_id: bigint({ mode: 'number' }).notNull(),
@@ -79,10 +83,16 @@ export const replicas = pgTable(
     since: moment().notNull(),
     /** The run, once it was taken. */
     fence: bigint({ mode: 'number' }),
+    /** What the agent of a canary is told instead of the id of the task. */
+    alias: idText(),
   },
   (t) => [
     primaryKey({ columns: [t.task_id, t.replica] }),
     index('replicas_wanted').on(t.class_id, t.rank, t.task_id).where(sql`fence is null`),
+    check(
+      'replicas_canary',
+      sql`(${t.kind} = 'canary') = (${t.replica} < 0) and (${t.kind} = 'canary') = (${t.alias} is not null)`,
+    ),
     check('replicas_kind', sql`${t.kind} in ('replica', 'judge', 'audit', 'look_back', 'canary')`),
   ],
 );

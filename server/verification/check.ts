@@ -5,6 +5,7 @@ import { foldVerdicts } from '../trust/lane.ts';
 import { type Known, vouches } from '../trust/scrutiny.ts';
 import { findKnown, keyOf } from '../trust/store/integrity.ts';
 import type { NewVerdict } from '../trust/store/verdicts.ts';
+import { checkCanary } from './canary.ts';
 import { firstEqual } from './compare.ts';
 import { apartIn, type FieldOf, vouchedIn } from './field.ts';
 import { type Facts, plan, type Step } from './plan.ts';
@@ -62,6 +63,7 @@ interface Done {
 }
 
 async function checkOne(deps: Parts, looking: Looking, it: Checking, knownOf: KnownOf): Promise<Done> {
+  if (it.state === 'AGREED') return { ...(await checkCanary(deps, it)), awaited: false };
   const { answers, verification } = it;
   const known = answers.map(({ agent_id }) => knownOf(it, agent_id));
   const texts =

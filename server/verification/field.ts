@@ -3,10 +3,11 @@ import type { Deps } from '../platform/ctx.ts';
 import { type Apart, nameOf, namesOf, type Party } from './parties.ts';
 import { type Field, findFields } from './store/field.ts';
 
-/** How long it is believed who is there, in milliseconds. */
+/** How long it is believed who is there, in milliseconds at least; and so many times as long as it took to find out, for that reads all agents. */
 const BELIEF_MS = 1_000;
+const BELIEF_TIMES = 20;
 
-/** Finds who could do the tasks of a class; it is asked once a second at most, and for several together. */
+/** Finds who could do the tasks of a class; it is asked once a second at most, less often where there are many, and for several together. */
 export type FieldOf = (classId: number) => Promise<Field>;
 
 export function createFields({ db }: Pick<Deps, 'db'>): FieldOf {
@@ -18,8 +19,10 @@ export function createFields({ db }: Pick<Deps, 'db'>): FieldOf {
   return async (classId) => {
     const belief = known.get(classId);
     if (belief && belief.until > performance.now()) return belief.field;
+    const since = performance.now();
     const field = await find(classId);
-    known.set(classId, { field, until: performance.now() + BELIEF_MS });
+    const now = performance.now();
+    known.set(classId, { field, until: now + Math.max(BELIEF_MS, BELIEF_TIMES * (now - since)) });
     return field;
   };
 }

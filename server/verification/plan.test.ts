@@ -35,6 +35,8 @@ const checking = (answers: (Kind | null)[], more: Partial<Checking> = {}): Check
   suspect: null,
   audited: null,
   note: null,
+  finality: null,
+  canary: null,
   parties: [],
   apart: 'owner',
   answers: answers.map((kind, n) => ({ fence: n + 1, agent_id: `a${n}`, kind })),
@@ -195,8 +197,19 @@ describe('when a result is looked at again', () => {
     const it = reviewing([null, 'look_back'], { verification: asked({ max_runs: 2 }) });
     expect(plan(it, facts([0, 1]))).toMatchObject({ do: 'review', winner: 1, finality: 'provisional', verdicts: [] });
   });
-  test('it is never forgotten for its task having ended, and waits for as long as it takes', () => {
-    const open = [wanted({ since: NOW - 1_000_000 })];
-    expect(plan(reviewing([null], { open }), facts([0]))).toMatchObject({ do: 'postpone', until: null });
+  test('it is not forgotten for its task having ended; nobody comes for a day beyond the deadline, and its result stays, provisional', () => {
+    const open = (seconds: number) => [wanted({ since: NOW - seconds * 1_000 })];
+    const day = 86_400;
+    const step = (more: Partial<Checking>) => plan(reviewing([null], more), facts([0]));
+    expect(step({ open: open(100) })).toMatchObject({ do: 'postpone', until: NOW + day * 1_000 });
+    expect(step({ open: open(100 + day) })).toMatchObject({
+      do: 'review',
+      winner: 1,
+      finality: 'provisional',
+      note: expect.stringMatching(/no agent that may check it came/),
+      clean: false,
+    });
+    const busy = [...open(100 + day), wanted({ replica: 2, live: true })];
+    expect(step({ open: busy })).toMatchObject({ do: 'postpone', until: null });
   });
 });

@@ -75,13 +75,18 @@ function waiting(it: Checking, facts: Facts, p: Parameters): Step {
   const half = end - it.verification.deadline_seconds * 500;
   if (it.now < half) return { do: 'postpone', until: half, note: it.note };
   if (wanted.some(({ trusted }) => trusted)) return { do: 'relax', until: end };
-  if (it.now < end) return { do: 'postpone', until: end, note: it.note };
-  const undecided = it.state === 'VERIFYING' && wanted.length === it.open.length;
-  return undecided ? otherwise(it, facts, p) : { do: 'postpone', until: null, note: it.note };
+  const last = it.state === 'REVIEWING' ? end + LOOK_BACK_MS : end;
+  if (it.now < last) return { do: 'postpone', until: last, note: it.note };
+  if (wanted.length < it.open.length) return { do: 'postpone', until: null, note: it.note };
+  if (it.state === 'REVIEWING') return unreviewed(it, UNSEEN);
+  return it.state === 'VERIFYING' ? otherwise(it, facts, p) : { do: 'postpone', until: null, note: it.note };
 }
 
 const deadlineOf = (wanted: readonly Asked[], { deadline_seconds }: Verified): number =>
   Math.max(...wanted.map(({ since }) => since)) + deadline_seconds * 1_000;
+
+/** So much longer than for the check of an answer somebody is waited for to look at a result again: nobody else waits for that. */
+const LOOK_BACK_MS = 86_400_000;
 
 const NOBODY = 'no agent that may check it came within its deadline';
 
@@ -139,8 +144,7 @@ function review(it: Checking, facts: Facts, p: Parameters): Step {
   if (open && !answers.some(({ kind }) => kind === 'look_back')) return ask('look_back');
   const ruling = rule(it, facts, p)!;
   if (open && ruling.is === 'ASK') return ask('judge');
-  if (ruling.is !== 'DECIDED')
-    return { do: 'review', winner: fence!, finality: 'provisional', note: UNDECIDED, verdicts: [], clean: false };
+  if (ruling.is !== 'DECIDED') return unreviewed(it, UNDECIDED);
   const isRight = (n: number) => facts.equal[n] === ruling.answer;
   const now = answers.findIndex((answer) => answer.fence === fence);
   const own = answers.findIndex(({ agent_id }) => agent_id === suspect);
@@ -154,7 +158,18 @@ function review(it: Checking, facts: Facts, p: Parameters): Step {
   };
 }
 
+const UNSEEN = `its agent was caught, and ${NOBODY}`;
 const UNDECIDED = 'its agent was caught, and those who looked at its answer again could not decide';
+
+/** Its result stays, at the word of an agent that was caught. */
+const unreviewed = ({ fence }: Checking, note: string): Review => ({
+  do: 'review',
+  winner: fence!,
+  finality: 'provisional',
+  note,
+  verdicts: [],
+  clean: false,
+});
 
 /** How the answers are judged; undefined where there are none to judge between. */
 function rule({ answers, verification }: Checking, { known, equal }: Facts, p: Parameters): Ruling<number> | undefined {

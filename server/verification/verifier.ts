@@ -6,6 +6,7 @@ import type { Limits } from '../tasks/limits.ts';
 import type { Random } from '../trust/draw.ts';
 import { vouches } from '../trust/scrutiny.ts';
 import { findKnown, keyOf } from '../trust/store/integrity.ts';
+import { drawCanaries } from './canary.ts';
 import { checkDue } from './check.ts';
 import { apartIn, createFields, type FieldOf, partiesOf, vouchedIn } from './field.ts';
 import { partnersOf } from './plan.ts';
@@ -79,5 +80,7 @@ async function open(
     const apart = apartIn(field);
     return { fence: run.fence, wanted, apart, trusted: !vouches(agent) && vouchedIn(field, partiesOf([run]), apart) };
   });
-  return openVerifications(db.hot, await Promise.all(openings));
+  const wanted = await openVerifications(db.hot, await Promise.all(openings));
+  const drawnFor = runs.map((run) => ({ capability: run.capability, agent: known.get(keyOf(run))! }));
+  return [...wanted, ...(await drawCanaries({ db }, drawnFor, random))];
 }

@@ -20,7 +20,7 @@ const POISONED = `
   ) >= ${DEADLY - 1} else false end`;
 
 /** Whether the answer of a run `e` is taken at its agent's word: drawn when that agent claimed it. */
-const ALONE = `exists (select from verifications v where v.task_id = e.task_id and v.state = 'ALONE' and v.fence = e.fence)`;
+const ALONE = `(select count(*) from verifications v where v.task_id = e.task_id and v.state = 'ALONE' and v.fence = e.fence) > 0`;
 
 /**
  * What ended runs are to the checks of their tasks: an answer to be compared (also where nobody drew, for the coordinator died that should have),
@@ -35,7 +35,7 @@ verifying as (
     select case when j.next = 'verify' then 'VERIFYING' when j.next = 'final' and j.status = 'COMPLETED' then 'ACCEPTED' when j.next = 'final' then 'ENDED' else 'OPEN' end as state
   ) s
   where j.verified and j.next in ('verify', 'final', 'replica')
-    and (s.state in ('VERIFYING', 'ACCEPTED') or exists (select from verifications v where v.task_id = j.task_id))
+    and (s.state in ('VERIFYING', 'ACCEPTED') or (select count(*) from verifications v where v.task_id = j.task_id) > 0)
   order by j.task_id, j.replica
   on conflict (task_id) do update set turn = v.turn + 1,
     state = case excluded.state when 'OPEN' then v.state else excluded.state end,
@@ -71,7 +71,7 @@ judged as materialized (
   select
     case
       when e.cancel_requested_at is not null then 'none'
-      when e.replica > 0 then 'replica'
+      when e.replica <> 0 then 'replica'
       when e.status = 'COMPLETED' then case when t.verification is null or ${ALONE} then 'final' else 'verify' end
       when e.status in ('RETURNED', 'CANCELLED') then case when e.attempt < ${PATIENCE} then 'ready' else 'delayed' end
       when not e.retryable or e.error ->> 'code' = any(t.non_retryable) or t.retry_policy = 'none' or e.failures >= t.max_retries

@@ -102,7 +102,7 @@ ${locked('line', IN_TURN, ALL)}`,
 };
 
 export const LIMITED = [...FAIR, 'capability', 'slot_cost'] as const;
-const CONCERNS = `(r.scope = 'global' or r.scope = 'owner' and r.name = c.owner or r.scope = 'capability' and r.name = c.capability)`;
+export const CONCERNS = `(r.scope = 'global' or r.scope = 'owner' and r.name = c.owner or r.scope = 'capability' and r.name = c.capability)`;
 
 /**
  * The rows of the limits that concern the classes are locked, after the agents and in order: claims under one limit go one by one,
@@ -144,16 +144,16 @@ line as materialized (
   ) p where (of_capability > capability_room) is not true
 )`;
 
-/** Runs that were begun of classes that a limit concerns count towards it. */
-export const COUNTED = `
+/** Runs that were begun of classes that a limit concerns count towards it. `concerns`: of a run `z` and a room `r`, whether that is so. */
+export const counting = (concerns = CONCERNS): string => `
 counted as (
   insert into limit_holds (scope, name, fence)
-  select r.scope, r.name, z.fence from claimed z join lanes c on c.class_id = z.class_id join rooms r on r.max_running is not null and ${CONCERNS}
+  select r.scope, r.name, z.fence from claimed z join lanes c on c.class_id = z.class_id join rooms r on r.max_running is not null and ${concerns}
 ),
 started as (
   update limits set tokens = g.level - g.n, refilled_at = greatest(limits.refilled_at, (select now from clock)) from (
     select r.scope, r.name, r.level, count(*) as n from claimed z join lanes c on c.class_id = z.class_id
-    join rooms r on r.starts_per_second is not null and ${CONCERNS} group by 1, 2, 3
+    join rooms r on r.starts_per_second is not null and ${concerns} group by 1, 2, 3
   ) g where limits.scope = g.scope and limits.name = g.name
 ),`;
 
@@ -169,7 +169,7 @@ ${locked('line', 'nth', MANY)}`,
   order: 'nth',
   cost: '1::smallint',
   missed: missedOf('line', MANY),
-  also: COUNTED,
+  also: counting(),
 };
 
 const FREE = '(select free from asking)';
@@ -213,7 +213,7 @@ begun as (delete from slot_savers where task_id in (select task_id from heads))`
   order: 'nth',
   cost: '(select c.slot_cost from lanes c where c.class_id = z.class_id)',
   missed: missedOf('chosen', MANY),
-  also: COUNTED,
+  also: counting(),
 };
 
 export const headsOf = { single, merged, fair, limited, costly };

@@ -32,6 +32,14 @@ export const firstRunOf = (task: NewTask, fence: number): ClaimedRun => ({
 /** What a run that is handed out tells of its task. */
 export const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent`;
 
+/** What the agent of a run with an alias is told instead of its task's id and trace: neither says that anybody had it before. */
+export const TOLD = {
+  task_id: 'coalesce(alias, task_id)',
+  traceparent: `case when alias is null then traceparent else '00-' || md5(task_id || alias) || '-' || left(md5(alias || task_id), 16) || right(traceparent, 3) end`,
+};
+export const aliasOf = (lease: string): string =>
+  `(select alias from replicas where ${lease}.replica < 0 and replicas.task_id = ${lease}.task_id and replicas.replica = ${lease}.replica)`;
+
 /** What an attempt hands to the next: the last checkpoint of the task's own runs since somebody began it anew. A first attempt costs no look. */
 export const checkpointOf = (run: string): string => `
   case when ${run}.attempt > 1 then (
@@ -48,8 +56,9 @@ export interface HeldRun extends ClaimedRun {
 /** All that an agent is leased, for a poll that does not name all of it: the reply that told of it was lost. */
 export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]> {
   const rows = await hot.unsafe<(Omit<HeldRun, 'fence'> & { fence: string })[]>(
-    `select h.*, ${checkpointOf('h')} from (
-       select l.fence, l.replica, l.attempt, l.timeout_seconds, l.slot_cost, l.cancel_requested_at is not null as cancel, t.*
+    `select fence, ${TOLD.task_id} as task_id, task_type, capability_required, input_data, ${TOLD.traceparent} as traceparent, attempt, timeout_seconds, slot_cost, cancel,
+       ${checkpointOf('h')} from (
+       select l.fence, l.replica, ${aliasOf('l')} as alias, l.attempt, l.timeout_seconds, l.slot_cost, l.cancel_requested_at is not null as cancel, t.*
        from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
      ) h order by h.fence`,
     [agentId],

@@ -15,12 +15,19 @@ import { failDependents, settleDependencies, TO_UNBLOCK, unblockTasks } from '..
 import { findOnce, forgetExpiredOnce } from '../../tasks/store/keys.ts';
 import { insertBatch, insertTasks } from '../../tasks/store/submit.ts';
 import { expireTasks, promoteTasks, TO_EXPIRE, TO_PROMOTE } from '../../tasks/store/transitions.ts';
+import { wantCanary } from '../../verification/store/canary.ts';
+import { findAnswers, listDue, TO_CHECK } from '../../verification/store/due.ts';
+import { findFields } from '../../verification/store/field.ts';
+import { findClaimed, openVerifications } from '../../verification/store/open.ts';
+import { TO_LOOK_BACK, takeResults } from '../../verification/store/review.ts';
+import { claimWanted, findWantedClasses } from '../../verification/store/wanted.ts';
 import { bootAgent, leaveAgent } from './boot.ts';
 import { findCandidates, findResponseTimes } from './candidates.ts';
 import { claimTasks, findReadyClasses } from './claim.ts';
 import type { Lane } from './heads.ts';
 import { beatAgents, noteRuns } from './heartbeat.ts';
 import { findHeldRuns, listHeldRuns } from './held-runs.ts';
+import { TO_TAKE_BACK, takeBackQuarantined } from './quarantine.ts';
 import { reapLeases, TO_REAP, timeOutRuns } from './reap.ts';
 import { applyResults, findEndedRuns, findTaskStatus } from './results.ts';
 
@@ -28,12 +35,12 @@ const SMALL = 1_000;
 const LARGE = { 18: 200_000, 15: 50_000 };
 /** Tables with a row for every task, agent or event there is. */
 const GROWING =
-  'tasks ready delayed gated blocked dependencies expiring leases runs events agents presence trust idempotency_keys unique_keys'.split(
+  'tasks ready delayed gated blocked dependencies expiring leases runs events agents presence trust idempotency_keys unique_keys verifications replicas verdicts integrity'.split(
     ' ',
   );
 /**
- * Looked through is what runs and who runs it, once a second or when an agent comes, goes, or lost an answer: an index for that would cost every claim
- * and every result. Whether there is any at all takes one row. The outbox finds tasks by the index of scheduled ones, of which there are none here.
+ * Looked through is what runs and who runs it, once a second or when an agent comes, goes, is put out, or lost an answer: an index for that would cost every claim
+ * and every result. Whether there is any at all takes one row. Who could check is looked for the less often the longer it takes. The outbox finds tasks by the index of scheduled ones, of which there are none here.
  */
 const LOOKS_THROUGH: Record<string, string[]> = {
   'reap the lost': ['leases', 'presence'],
@@ -41,9 +48,14 @@ const LOOKS_THROUGH: Record<string, string[]> = {
   'all held runs': ['leases'],
   'a new life': ['leases'],
   'a goodbye': ['leases'],
+  'take back from those that are out': ['leases'],
+  'who could do it': ['agents', 'presence', 'integrity'],
   'read the outbox': ['tasks'],
   look: ['leases', 'blocked', 'gated'],
 };
+
+/** Indexes of which all may be read: they hold those who are out, however many others there are. */
+const FEW = ['integrity_out'];
 
 interface Statement {
   name: string;
@@ -55,6 +67,7 @@ interface Statement {
 interface Plan {
   'Node Type': string;
   'Relation Name'?: string;
+  'Index Name'?: string;
   'Index Cond'?: string;
   'TID Cond'?: string;
   Plans?: Plan[];
@@ -65,7 +78,10 @@ function scanned(plan: Plan, limited = false): string[] {
   const table = plan['Relation Name'];
   const reads =
     /^(Seq|Index|Index Only) Scan$/.test(plan['Node Type']) && table !== undefined && GROWING.includes(table);
-  const bounded = plan['Index Cond'] !== undefined || (limited && plan['Node Type'] !== 'Seq Scan');
+  const bounded =
+    plan['Index Cond'] !== undefined ||
+    FEW.includes(plan['Index Name'] ?? '') ||
+    (limited && plan['Node Type'] !== 'Seq Scan');
   // What has to be sorted is read to its end, limit or not.
   const goesOn =
     plan['Node Type'] === 'Limit' || (limited && !/^(Sort|Hash|Aggregate|WindowAgg)/.test(plan['Node Type']));
@@ -162,6 +178,12 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
       ['starts and progress', () => noteRuns(hot, [{ ...agent, fence: 1, started: true, progress: null }])],
       ['held runs by fence', () => findHeldRuns(hot, agent.agent_id, [1])],
       ['all held runs', () => listHeldRuns(hot, agent.agent_id)],
+      ['runs that were claimed of tasks that others check', () => findClaimed(hot, [1])],
+      ['begin checks', () => openVerifications(hot, [{ fence: 1, wanted: 1, trusted: false, apart: 'owner' }])],
+      ['claim of what is wanted', () => claimWanted(hot, asking, [lane()])],
+      ['claim of what is wanted of limited classes', () => claimWanted(hot, asking, [lane({ limited: true })])],
+      ['classes runs are wanted of', () => findWantedClasses(hot)],
+      ['a canary', () => wantCanary(hot, { capability: 'echo', alias: newId('task') })],
       ['classes with work', () => findReadyClasses(hot, [class_id])],
       ['candidates', () => findCandidates(hot, [agent.agent_id])],
       ['response times', () => findResponseTimes(hot, [agent.agent_id])],
@@ -170,12 +192,30 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
       ['promote the delayed', () => promoteTasks(hot, 10)],
       [
         'look',
-        () => look(hot, [TO_SEAL, movedLately(1), TO_PROMOTE, TO_EXPIRE, TO_UNBLOCK, TO_REAP, TO_FIRE, TO_BRING_HOME]),
+        () =>
+          look(hot, [
+            TO_SEAL,
+            movedLately(1),
+            TO_PROMOTE,
+            TO_EXPIRE,
+            TO_UNBLOCK,
+            TO_REAP,
+            TO_FIRE,
+            TO_BRING_HOME,
+            TO_CHECK,
+            TO_LOOK_BACK,
+            TO_TAKE_BACK,
+          ]),
       ],
     ];
     const others: [string, () => Promise<unknown>][] = [
       ['reap the lost', () => reapLeases(admin, 10)],
       ['reap the late', () => timeOutRuns(admin, 10)],
+      ['take back from those that are out', () => takeBackQuarantined(admin, 10)],
+      ['checks that are due', () => listDue(admin, 10)],
+      ['answers', () => findAnswers(admin, [1])],
+      ['look back', () => takeResults(admin, 10)],
+      ['who could do it', () => findFields(admin, [class_id])],
       ['expire tasks', () => expireTasks(admin, 10)],
       ['admit the gated', () => admitGated(admin, 10)],
       ['unblock tasks', () => unblockTasks(admin, 10)],
@@ -253,6 +293,16 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
       `presence (agent_id, last_seen_at, lease_expires_at) select 'agent_x' || n, at, at from ${tenth}`,
       `trust (agent_id, capability, dependable, undependable, completed, failed, timed_out, lost, fold_seq, updated_at)
        select 'agent_x' || n, 'echo', 1, 0, 1, 0, 0, 0, 1, at from ${tenth}`,
+      `verifications (task_id, state, fence, agent_id, capability, finality, check_at, decided_at)
+       select task_id, 'AGREED', 1000000 + n, agent_id, 'echo', 'verified', null, at from ${tenth}`,
+      `verifications (task_id, state, fence, agent_id, capability, check_at)
+       select 'v' || task_id, 'VERIFYING', 1000000 + n, agent_id, 'echo', at from ${tenth}`,
+      `replicas (task_id, replica, kind, class_id, rank, trusted, since, fence)
+       select task_id, 1, 'replica', 1 + n % 3, at, false, at, case when n % 10 > 0 then n end from ${tenth}`,
+      `verdicts (fence, kind, task_id, agent_id, capability, found, vouched, weight, judge, at, fold_seq)
+       select 1000000 + n, 'quorum', task_id, agent_id, 'echo', 'RIGHT', true, 1, 'x', at, n from ${tenth}`,
+      `integrity (agent_id, capability, "right", wrong, checked_at, streak, faults, standing, quarantines, fold_seq, updated_at)
+       select 'agent_x' || n, 'echo', 1, 0, at, 1, 0, 'TRUSTED', 0, 1, at from ${tenth}`,
       `idempotency_keys (owner, idempotency_key, request_hash, task_id, expires_at) select 'admin', n, '', task_id, at from ${tenth}`,
       `unique_keys (owner, unique_key, task_id) select 'admin', n, task_id from ${tenth}`,
     ])

@@ -2,6 +2,7 @@ import type { AgentMode, TaskStatus } from '@muster/shared/lifecycle';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
 import { EVERYBODY } from '../../tasks/store/pause.ts';
 import { CANDIDATE, type CandidateRow, type CandidateText, candidateOf } from './candidates.ts';
+import { aliasOf } from './held-runs.ts';
 
 /** Up to so many ready tasks are looked at one by one; of more, a sample of about this size. */
 const SAMPLE = 10_000;
@@ -52,7 +53,7 @@ export async function readQueue(
     ),
     gated_in as (select class_id, count(*) as n from gated where run_at <= (select now from clock) group by 1),
     blocked_in as (select class_id, count(*) as n from blocked group by 1),
-    running_in as (select class_id, count(*) as n from leases group by 1),
+    running_in as (select class_id, count(*) as n from leases where replica >= 0 group by 1),
     step as materialized (select greatest(1, ceil(sum(n) / ${SAMPLE}::numeric))::int as every from ready_in),
     strides as (
       select class_id, task_id, nth, (nth / every) as stride, least(every, n - nth / every * every) as size, every from (
@@ -146,7 +147,8 @@ export interface LiveRun {
 }
 
 export const listLiveRuns = (sql: Sql, agentId: string): Promise<LiveRun[]> => sql<LiveRun[]>`
-  select fence, task_id, capability, attempt, slot_cost, assigned_at, started_at, cancel_requested_at from leases where agent_id = ${agentId} order by fence`;
+  select fence, coalesce(${sql.unsafe(aliasOf('l'))}, task_id) as task_id, capability, attempt, slot_cost, assigned_at, started_at, cancel_requested_at
+  from leases l where agent_id = ${agentId} order by fence`;
 
 /** Where a task is in this instant. */
 export interface Place {

@@ -19,7 +19,7 @@ export async function deleteRun(sql: Sql, fence: number, by?: Actor): Promise<bo
       delete from runs r using task t where r.fence = ${fence} and r.task_id = t.task_id
         and not exists (select from leases l where l.task_id = t.task_id)
         and (t.closed_status is not null or exists (select from runs f where f.task_id = t.task_id and f.final and f.fence > t.reset_fence))
-        and (r.fence <= t.reset_fence or exists (select from runs f where f.task_id = t.task_id and f.fence > r.fence))
+        and (r.fence <= t.reset_fence or not r.final and exists (select from runs f where f.task_id = t.task_id and f.fence > r.fence))
       returning r.fence, ${runIdOf(fence)} as subject_id, t.owner, null::jsonb as after,
         jsonb_build_object('task_id', r.task_id, 'agent_id', r.agent_id, 'attempt', r.attempt, 'status', r.status) as before`,
     event: sql.unsafe(runEvent('run.deleted', 'changed')),

@@ -63,7 +63,7 @@ const RECORD = [
 function runsOf(sql: Sql, filter: RunFilter, full: boolean): Fragment {
   const { owner, status, task_id, agent_id, capability, task_type, from, to, fence, after, limit } = filter;
   const where = sql`
-    where true ${owner === undefined ? sql`` : sql`and t.owner = ${owner}`} ${owner === undefined || owner === 'admin' ? sql`` : sql`and t.owner <> 'admin'`}
+    where x.replica >= 0 ${owner === undefined ? sql`` : sql`and t.owner = ${owner}`} ${owner === undefined || owner === 'admin' ? sql`` : sql`and t.owner <> 'admin'`}
       ${task_id ? sql`and x.task_id = ${task_id}` : sql``} ${agent_id ? sql`and x.agent_id = ${agent_id}` : sql``}
       ${capability ? sql`and x.capability = ${capability}` : sql``} ${task_type ? sql`and t.task_type = ${task_type}` : sql``}
       ${fence === undefined ? sql`` : sql`and x.fence = ${fence}`} ${after ? sql`and x.fence < ${after}::bigint` : sql``}`;
@@ -100,10 +100,11 @@ export async function findRun(sql: Sql, fence: number): Promise<RunRecordRow | u
   return row;
 }
 
-/** Whose a run is: its task's owner. */
+/** Whose a run is: its task's owner. A canary's is nobody's. */
 export async function ownerOfRun(sql: Sql, fence: number): Promise<string | undefined> {
   if (!Number.isSafeInteger(fence)) return undefined;
   const [row] = await sql<{ owner: string }[]>`
-    select owner from tasks where task_id = coalesce((select task_id from runs where fence = ${fence}), (select task_id from leases where fence = ${fence}))`;
+    select owner from tasks where task_id = coalesce(
+      (select task_id from runs where fence = ${fence} and replica >= 0), (select task_id from leases where fence = ${fence} and replica >= 0))`;
   return row?.owner;
 }

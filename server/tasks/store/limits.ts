@@ -32,7 +32,7 @@ export interface LimitRow extends Limit {
   updated_at: Date;
 }
 
-/** Limits with the runs there are under each, those that are being stopped too. `named`: one; else all, or those that concern an owner's tasks of a capability. */
+/** Limits with the runs there are under each, those that are being stopped too; canaries are not their owner's. `named`: one; else all, or those that concern an owner's tasks of a capability. */
 export async function countLimits(
   sql: Sql,
   { scope, name, owner, capability }: { scope?: Scope; name?: string; owner?: string; capability?: string } = {},
@@ -44,10 +44,11 @@ export async function countLimits(
       : sql`and (l.scope = 'global' or l.scope = 'owner' and l.name = ${owner} or l.scope = 'capability' and l.name = ${capability ?? ''})`;
   return sql<LimitRow[]>`
     with live as materialized (
-      select c.owner, c.capability, sum(r.n) as n from (select class_id, count(*) as n from leases group by 1) r join classes c using (class_id) group by 1, 2
+      select c.owner, c.capability, sum(r.n) as n, sum(r.own) as own from (
+        select class_id, count(*) as n, count(*) filter (where replica >= 0) as own from leases group by 1) r join classes c using (class_id) group by 1, 2
     )
     select l.scope, l.name, l.max_running, l.starts_per_second, l.weight, l.updated_at,
-      (select coalesce(sum(n), 0)::int from live where l.scope = 'global' or l.scope = 'owner' and live.owner = l.name or l.scope = 'capability' and live.capability = l.name) as running
+      (select coalesce(sum(case l.scope when 'owner' then own else n end), 0)::int from live where l.scope = 'global' or l.scope = 'owner' and live.owner = l.name or l.scope = 'capability' and live.capability = l.name) as running
     from limits l where true ${one} ${concerned} order by l.scope, l.name`;
 }
 
@@ -110,7 +111,7 @@ export async function countUnheld(sql: Sql): Promise<number> {
     )
     insert into limit_holds (scope, name, fence)
     select f.scope, f.name, l.fence from fresh f join classes c on f.scope = 'global' or f.scope = 'owner' and c.owner = f.name or f.scope = 'capability' and c.capability = f.name
-    join leases l on l.class_id = c.class_id on conflict do nothing`;
+    join leases l on l.class_id = c.class_id and (l.replica >= 0 or f.scope <> 'owner') on conflict do nothing`;
   return counted.count;
 }
 

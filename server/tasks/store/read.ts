@@ -148,15 +148,15 @@ export async function findTaskData(sql: Sql, taskId: string, fence: string | nul
   return row;
 }
 
-/** Every run of a task, the live one last. */
+/** Every run of a task, the live one last. Canaries are no part of it, here and wherever runs are shown. */
 export async function listTaskRuns(sql: Sql, taskId: string): Promise<RunRow[]> {
   return sql<RunRow[]>`
     select fence, agent_id, attempt, replica, status, fault, error, progress, usage, null::timestamptz as cancel_requested_at, assigned_at, started_at, finished_at
-    from runs where task_id = ${taskId}
+    from runs where task_id = ${taskId} and replica >= 0
     union all
     select fence, agent_id, attempt, replica, case when started_at is null then 'ASSIGNED' else 'RUNNING' end, null, null, progress, null, cancel_requested_at,
       assigned_at, started_at, null
-    from leases where task_id = ${taskId}
+    from leases where task_id = ${taskId} and replica >= 0
     order by fence`;
 }
 

@@ -66,7 +66,7 @@ export async function askMore(
     },
     change: sql`
       insert into replicas (task_id, replica, kind, class_id, rank, trusted, since)
-      select h.task_id, (select coalesce(max(replica), 0) from replicas r where r.task_id = h.task_id) + n, ${kind}, h.class_id, h.rank, ${trusted}, (select now from clock)
+      select h.task_id, (select coalesce(max(replica), 0) from replicas r where r.task_id = h.task_id and r.replica > 0) + n, ${kind}, h.class_id, h.rank, ${trusted}, (select now from clock)
       from held h cross join generate_series(1, ${count}::int) n
       returning class_id, task_id as subject_id, jsonb_build_object('replica', replica, 'kind', kind) as detail`,
     event: recordEvent(sql, 'task.replicated'),

@@ -5,7 +5,7 @@ import type { Apart } from '../parties.ts';
 /** Whether a verification is to be looked at. */
 export const TO_CHECK = 'exists (select from verifications where check_at <= (select now from clock))';
 
-export type Kind = 'replica' | 'judge' | 'audit' | 'look_back' | 'canary';
+export type Kind = 'replica' | 'judge' | 'audit' | 'look_back';
 
 /** An answer that is in. `kind`: what its run was asked for; null where it is the task's own. */
 export interface Answered {
@@ -14,12 +14,23 @@ export interface Answered {
   kind: Kind | null;
 }
 
+/** The replica of a task's canary. */
+export const CANARY = -1;
+
 /** A run that is asked for and has not ended. `trusted`: only of somebody who is; `since`: from when on. Milliseconds. */
 export interface Asked {
   replica: number;
   trusted: boolean;
   since: number;
   live: boolean;
+}
+
+/** A task's canary: since when it is wanted, in milliseconds, who took it, and how that ended; null what has not come to pass. */
+export interface Canary {
+  since: number;
+  fence: number | null;
+  agent_id: string | null;
+  status: string | null;
 }
 
 /** How the check of a task stands. */
@@ -36,6 +47,7 @@ export interface Checking {
   suspect: string | null;
   audited: boolean | null;
   note: string | null;
+  finality: 'provisional' | 'verified' | null;
   parties: string[];
   apart: Apart;
   /** One of each agent, the first. */
@@ -43,6 +55,7 @@ export interface Checking {
   open: Asked[];
   /** How many runs were asked for. */
   asked: number;
+  canary: Canary | null;
   /** Its task has ended, by a run or a word. */
   ended: boolean;
   now: number;
@@ -53,24 +66,28 @@ export async function listDue(sql: Sql, limit: number): Promise<Checking[]> {
   const rows = await sql<(Omit<Checking, 'now'> & { now: Date })[]>`
     with clock as materialized (select muster_now() as now),
     due as materialized (select * from verifications where check_at <= (select now from clock) order by check_at limit ${limit})
-    select d.task_id, d.state, d.turn, t.class_id::int, t.capability_required as capability, t.verification, d.fence::float8 as fence, d.suspect, d.audited, d.note, d.parties, d.apart,
-      coalesce(y.answers, '[]') as answers, coalesce(w.open, '[]') as open, coalesce(w.asked, 0) as asked, now,
+    select d.task_id, d.state, d.turn, t.class_id::int, t.capability_required as capability, t.verification, d.fence::float8 as fence, d.suspect, d.audited, d.note, d.finality, d.parties, d.apart,
+      coalesce(y.answers, '[]') as answers, coalesce(w.open, '[]') as open, coalesce(w.asked, 0) as asked, k.canary, now,
       t.closed_status is not null or exists (select from runs r where r.task_id = d.task_id and r.final and r.fence > t.reset_fence) as ended
     from clock, due d cross join lateral (
       select class_id, capability_required, verification, reset_fence, closed_status from tasks where tasks.task_id = d.task_id offset 0) t
     left join lateral (
       select jsonb_agg(jsonb_build_object('fence', fence, 'agent_id', agent_id, 'kind', kind) order by fence) as answers from (
         select distinct on (case d.apart when 'owner' then a.owner else a.enrollment_token_id end) r.fence, r.agent_id, q.kind from runs r
-        join agents a on a.agent_id = r.agent_id left join replicas q on q.task_id = r.task_id and q.replica = r.replica
-        where r.task_id = d.task_id and r.status = 'COMPLETED' and r.fence > t.reset_fence
+        cross join lateral (select owner, enrollment_token_id from agents where agents.agent_id = r.agent_id offset 0) a left join replicas q on q.task_id = r.task_id and q.replica = r.replica
+        where r.task_id = d.task_id and r.replica >= 0 and r.status = 'COMPLETED' and r.fence > t.reset_fence
         order by case d.apart when 'owner' then a.owner else a.enrollment_token_id end, r.fence
       ) o
     ) y on true
     left join lateral (
       select jsonb_agg(jsonb_build_object('replica', q.replica, 'trusted', q.trusted, 'since', extract(epoch from q.since) * 1000, 'live', l.fence is not null))
         filter (where q.fence is null or l.fence is not null) as open, count(*)::int as asked
-      from replicas q left join leases l on l.fence = q.fence where q.task_id = d.task_id and (q.fence is null or q.fence > t.reset_fence) having count(*) > 0
+      from replicas q left join leases l on l.fence = q.fence where q.task_id = d.task_id and q.replica > 0 and (q.fence is null or q.fence > t.reset_fence) having count(*) > 0
     ) w on true
+    left join lateral (
+      select jsonb_build_object('since', extract(epoch from q.since) * 1000, 'fence', q.fence, 'agent_id', r.agent_id, 'status', r.status) as canary
+      from replicas q left join runs r on r.fence = q.fence where q.task_id = d.task_id and q.replica = ${CANARY}
+    ) k on true
     order by d.check_at`;
   return rows.map((row) => ({ ...row, now: row.now.getTime() }));
 }

@@ -44,7 +44,9 @@ export async function openVerifications(sql: Sql, openings: readonly Opening[]):
       live: sql`
         select x.*, l.task_id, l.class_id, l.capability, t.rank, t.verification, ${sql.unsafe(NAMES('a'))} as parties, a.labels ->> (t.verification ->> 'label') as label_value,
           (t.verification ->> 'deadline_seconds')::float8 as deadline_seconds
-        from x join leases l on l.fence = x.fence and l.cancel_requested_at is null join tasks t on t.task_id = l.task_id join agents a on a.agent_id = l.agent_id`,
+        from x cross join lateral (select task_id, class_id, capability, agent_id from leases where leases.fence = x.fence and cancel_requested_at is null offset 0) l
+        cross join lateral (select rank, verification from tasks where tasks.task_id = l.task_id offset 0) t
+        cross join lateral (select agent_id, enrollment_token_id, owner, labels from agents where agents.agent_id = l.agent_id offset 0) a`,
       opened: sql`
         insert into verifications as v (task_id, state, fence, parties, apart, label_value, check_at)
         select task_id, case wanted when 0 then 'ALONE' else 'OPEN' end, fence, parties, apart, label_value,
@@ -59,8 +61,8 @@ export async function openVerifications(sql: Sql, openings: readonly Opening[]):
       insert into replicas (task_id, replica, kind, class_id, rank, trusted, since)
       select l.task_id, (select coalesce(max(replica), 0) from replicas r where r.task_id = l.task_id) + n, 'replica', l.class_id, l.rank, l.trusted, (select now from clock)
       from live l join opened o on o.task_id = l.task_id and o.state = 'OPEN' cross join lateral generate_series(1, l.wanted) n
-      where not exists (
-        select from replicas r where r.task_id = l.task_id and (r.fence is null or r.fence > (select reset_fence from tasks where tasks.task_id = l.task_id)))
+      where (
+        select count(*) from replicas r where r.task_id = l.task_id and (r.fence is null or r.fence > (select reset_fence from tasks where tasks.task_id = l.task_id))) = 0
       returning class_id, task_id as subject_id, jsonb_build_object('replica', replica, 'kind', kind) as detail`,
     event: recordEvent(sql, 'task.replicated'),
     answer: sql`select distinct class_id from changed`,

@@ -5,6 +5,7 @@ import { transition } from '../../platform/transition.ts';
 import { DEFAULTS } from '../../trust/parameters.ts';
 import { recordVerdicts } from '../../trust/store/verdicts.ts';
 import { confirmed, foundOf, type Seen, type Settlement, still, suspected } from './decide.ts';
+import { CANARY } from './due.ts';
 
 /** How many results of one agent are looked at again at the same time. */
 const AT_ONCE = 8;
@@ -66,7 +67,8 @@ export async function reviewTask(
         where ${still(sql, seen)} and v.state = 'REVIEWING' for no key update`,
       found: foundOf(sql, verdicts),
       reviewed: sql`
-        update verifications v set state = 'AGREED', finality = ${finality}, note = ${note}, fence = ${winner}, suspect = null, turn = v.turn + 1, check_at = null,
+        update verifications v set state = 'AGREED', finality = ${finality}, note = ${note}, fence = ${winner}, suspect = null, turn = v.turn + 1,
+          check_at = (select now from clock where exists (select from replicas q where q.task_id = v.task_id and q.replica = ${CANARY} and q.fence is not null)),
           decided_at = (select now from clock), result_version = v.result_version + h.revised::int,
           agent_id = (select agent_id from runs where runs.fence = ${winner})
         from held h where v.task_id = h.task_id`,

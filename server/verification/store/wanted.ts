@@ -1,6 +1,6 @@
 import type { Claimant } from '../../dispatch/store/claim.ts';
-import { COUNTED, type Lane, LIMITED, lanes, ROOMS } from '../../dispatch/store/heads.ts';
-import { type ClaimedRun, RUN } from '../../dispatch/store/held-runs.ts';
+import { CONCERNS, counting, type Lane, LIMITED, lanes, ROOMS } from '../../dispatch/store/heads.ts';
+import { type ClaimedRun, RUN, TOLD } from '../../dispatch/store/held-runs.ts';
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
 import { runTimeout } from '../../tasks/store/times.ts';
@@ -9,12 +9,13 @@ import { NAME, NAMES } from '../parties.ts';
 /**
  * Gives an agent runs that are wanted: of tasks nobody it has to be apart from has had, for which it is trusted enough, and that fit its free slots.
  * Who has had a run is kept in the row of the verification, which the statement changes where that still allows it: so two that must be apart never
- * both get one, wherever they ask in the same moment. The agent is locked first, as everywhere. `limited`: one run at most, as far as there is room.
+ * both get one, wherever they ask in the same moment. The agent is locked first, as everywhere. `limited`: one run at most, as far as there is room;
+ * a canary is none of its owner's runs. The whole time of a task that has ended says nothing of how long another look at it may take.
  */
 const claiming = (limited: boolean): string => `
 with clock as materialized (select muster_now() as now),
 asking as materialized (
-  select a.*, a.slots - a.slots_used as free, ${NAMES('a')} as names, greatest(0, least(${limited ? '1' : '$3::int'}, a.slots - a.slots_used)) as n
+  select a.*, a.slots - a.slots_used as free, ${NAMES('a')} as names, greatest(0, least(${limited ? 'least(1, $3::int)' : '$3::int'}, a.slots - a.slots_used)) as n
   from (select * from agents where agent_id = $1 and boot_id = $2 and left_at is null and mode = 'OPEN' for no key update) a
   cross join lateral (select 1 from presence p where p.agent_id = a.agent_id and p.lease_expires_at > (select now from clock) offset 0) alive
 ),
@@ -22,13 +23,14 @@ turns as materialized (select coalesce((select n from asking), 0) as n),
 ${lanes(LIMITED)},
 ${limited ? ROOMS : 'open as materialized (select * from lanes where (select n from turns) > 0)'},
 picked as materialized (
-  select w.task_id, w.replica, w.class_id, w.rank, o.slot_cost from asking a, open o cross join lateral (
+  select w.task_id, w.replica, w.class_id, w.rank, w.alias, o.slot_cost, v.ended from asking a, open o cross join lateral (
     select q.* from replicas q where q.class_id = o.class_id and q.fence is null order by q.rank, q.task_id
   ) w
   cross join lateral (select verification from tasks where tasks.task_id = w.task_id and closed_status is null offset 0) t
-  cross join lateral (select parties, apart, label_value from verifications v where v.task_id = w.task_id offset 0) v
-  where (not w.trusted or a.anchor or exists (
-      select from integrity i where i.agent_id = a.agent_id and i.capability = o.capability and i.standing = 'TRUSTED'))
+  cross join lateral (
+    select parties, apart, label_value, state in ('ACCEPTED', 'AGREED', 'REVIEWING') as ended from verifications v where v.task_id = w.task_id offset 0) v
+  where not (w.kind = 'canary' and a.anchor) and (not w.trusted or a.anchor or (
+      select standing from integrity i where i.agent_id = a.agent_id and i.capability = o.capability) = 'TRUSTED')
     and not ${NAME('a', 'v.apart')} = any(v.parties)
     and (t.verification ->> 'label' is null or a.labels ->> (t.verification ->> 'label') is not distinct from v.label_value)
   order by w.rank, w.task_id, w.replica limit (select 4 * n from turns)
@@ -45,14 +47,16 @@ fitting as materialized (
 ),
 joined as (
   update verifications v set parties = v.parties || a.names, turn = v.turn + 1 from fitting f, asking a
-  where v.task_id = f.task_id and not ${NAME('a', 'v.apart')} = any(v.parties) returning v.task_id
+  where v.task_id = any(array(select task_id from fitting)) and v.task_id = f.task_id and not ${NAME('a', 'v.apart')} = any(v.parties) returning v.task_id
 ),
 claimed as materialized (
-  select nextval('fence_seq') as fence, f.replica, f.class_id, f.slot_cost, t.*
+  select nextval('fence_seq') as fence, f.replica, f.class_id, f.slot_cost, f.alias, case when f.ended then whole_seconds else left_seconds end as timeout_seconds, t.*
   from (select * from fitting where task_id in (select task_id from joined) order by rank, task_id) f
-  cross join lateral (select ${RUN}, ${runTimeout('(select now from clock)')} as timeout_seconds from tasks where tasks.task_id = f.task_id offset 0) t
+  cross join lateral (
+    select ${RUN}, ${runTimeout('(select now from clock)')} as left_seconds, least(timeout_seconds, task_timeout_seconds) as whole_seconds from tasks where tasks.task_id = f.task_id offset 0) t
 ),
-taken as (update replicas r set fence = c.fence from claimed c where r.task_id = c.task_id and r.replica = c.replica),
+taken as (update replicas r set fence = c.fence from claimed c
+  where r.task_id = any(array(select task_id from claimed)) and r.task_id = c.task_id and r.replica = c.replica),
 leased as (
   insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds, slot_cost)
   select fence, task_id, replica, $1, class_id, capability_required, 1, 0, (select now from clock), timeout_seconds, slot_cost from claimed
@@ -60,9 +64,9 @@ leased as (
 slots as (
   update agents set slots_used = slots_used + (select sum(slot_cost) from claimed) where agent_id = (select $1 from claimed limit 1)
 ),
-${limited ? COUNTED : ''}
+${limited ? counting(`(z.alias is null or r.scope <> 'owner') and ${CONCERNS}`) : ''}
 assigned as (${runEvent('run.assigned', 'claimed')})
-select fence, task_id, task_type, capability_required, input_data, 1 as attempt, timeout_seconds, slot_cost, traceparent, null as checkpoint
+select fence, ${TOLD.task_id} as task_id, task_type, capability_required, input_data, 1 as attempt, timeout_seconds, slot_cost, ${TOLD.traceparent} as traceparent, null as checkpoint
 from claimed order by fence`;
 
 const CLAIMS = { false: claiming(false), true: claiming(true) };

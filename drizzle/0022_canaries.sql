@@ -1,0 +1,3 @@
+ALTER TABLE "replicas" ADD COLUMN "alias" text collate "C";--> statement-breakpoint
+CREATE INDEX "verifications_known" ON "verifications" USING btree ("capability","decided_at") WHERE state = 'AGREED' and finality = 'verified';--> statement-breakpoint
+ALTER TABLE "replicas" ADD CONSTRAINT "replicas_canary" CHECK (("replicas"."kind" = 'canary') = ("replicas"."replica" < 0) and ("replicas"."kind" = 'canary') = ("replicas"."alias" is not null));
