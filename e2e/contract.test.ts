@@ -10,6 +10,7 @@ import {
   enrollment,
   ops,
   queue,
+  routing,
   runs,
   scheduleOperations,
   schedules,
@@ -228,11 +229,13 @@ async function readEverything(
     queue.listQueueCapabilities,
     queue.listLimits,
     queue.listDeadLetters,
+    routing.listStrategies,
     schedules.listSchedules,
     scheduleOperations.listCalendar,
     trust.getLeaderboard,
   ])
     await admin(endpoint, {});
+  await admin(routing.previewRouting, { body: { task_type: 'work' } });
   const { agent_id, batch_id, task_id, run_id, schedule_id, enrollment_token_id, api_key_id } = ids;
   if (api_key_id) await admin(access.getApiKey, { params: { api_key_id } });
   if (agent_id) {

@@ -28,6 +28,8 @@ export interface Dispatch {
   note: Noter;
   reporter: Reporter;
   parking: Parking;
+  /** What each agent was last given of a class, where they take turns. */
+  turns: Turns;
   looks: Looks;
   /** Parked polls for tasks that are being submitted; none for those a limit concerns, which only a claim counts. */
   handOff: HandOff;
@@ -105,6 +107,7 @@ export function createDispatch(
       },
     },
     parking,
+    turns,
     looks: new Looks(),
     handOff: (classIds) => parking.handOff(limits.any ? classIds.map((id) => (isLimited(id) ? 0 : id)) : classIds),
     limited,

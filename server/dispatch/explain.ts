@@ -5,16 +5,16 @@ import type { Classes } from '../tasks/classes.ts';
 import type { TaskClass } from '../tasks/store/classes.ts';
 import { countLimits, type LimitRow } from '../tasks/store/limits.ts';
 import { mismatch } from './match.ts';
-import { findPlace, listLoads, type Place } from './store/queue.ts';
+import { type AgentLoad, findPlace, listLoads, type Place } from './store/queue.ts';
 import { obstacle } from './workload.ts';
 
 /** The most agents an answer shows. */
-const AT_MOST = 200;
+export const AT_MOST = 200;
 
+/** An agent, and why it cannot be given tasks of a class now; undefined where it can. */
 interface Verdict {
-  agent_id: string;
-  able: boolean;
-  reason: string | null;
+  agent: AgentLoad;
+  reason: string | undefined;
 }
 
 /** Why a task does not run. It looks and changes nothing. */
@@ -38,7 +38,11 @@ export async function explainTask(ctx: Ctx, classes: Classes, taskId: string) {
     until: where === 'delayed' ? (place.until?.toISOString() ?? null) : null,
     agent_id: where === 'leased' ? place.agent_id : null,
     ahead: where === 'ready' ? place.ahead : null,
-    candidates,
+    candidates: candidates.map(({ agent: { agent_id }, reason }) => ({
+      agent_id,
+      able: reason === undefined,
+      reason: reason ?? null,
+    })),
   };
 }
 
@@ -57,16 +61,36 @@ function placeOf({
   return gate === null ? 'ready' : 'gated';
 }
 
-/** What a claim would find for each agent: whether it fits, then whether it can be given anything now. */
-async function judge(ctx: Ctx, task: TaskClass, paused: boolean): Promise<Verdict[]> {
+/** What a claim would find for each agent: whether it fits, then whether it can be given anything now. Those that can come first; `first` are among them in any case. */
+export async function judge(
+  ctx: Ctx,
+  task: TaskClass,
+  paused: boolean,
+  first: readonly string[] = [],
+): Promise<Verdict[]> {
   const { owner, capability, labels_required: labels } = task;
-  const agents = await listLoads(ctx.db.admin, { owner, capability, labels, limit: AT_MOST });
-  const verdicts = agents.map((agent) => {
-    const reason =
-      mismatch(agent, task) ?? obstacle(agent, task.slot_cost) ?? (paused ? `${capability} is paused` : undefined);
-    return { agent_id: agent.agent_id, able: reason === undefined, reason: reason ?? null };
-  });
-  return verdicts.sort((a, b) => Number(b.able) - Number(a.able));
+  const agents = await listLoads(ctx.db.admin, { owner, capability, labels, first, limit: AT_MOST });
+  const verdicts = agents.map((agent) => ({
+    agent,
+    reason:
+      mismatch(agent, task) ?? obstacle(agent, task.slot_cost) ?? (paused ? `${capability} is paused` : undefined),
+  }));
+  return verdicts.sort((a, b) => Number(a.reason !== undefined) - Number(b.reason !== undefined));
+}
+
+/** What keeps the tasks of a class from all agents there are; undefined where one could be given one. */
+export function obstruction(
+  { capability }: TaskClass,
+  paused: boolean,
+  candidates: readonly Verdict[],
+  limits: readonly LimitRow[],
+): string | undefined {
+  if (paused) return `${capability} is paused`;
+  const full = limits.find((it) => it.max_running !== null && it.running >= it.max_running);
+  if (full) return `${limitedBy(full)} runs ${full.running} of ${full.max_running}`;
+  const [closest] = candidates;
+  if (!closest) return 'there is no agent that serves its owner';
+  return closest.reason && `no agent may have it now; the one that comes closest ${closest.reason}`;
 }
 
 /** Whose limit it is, in words. */
@@ -74,7 +98,7 @@ const limitedBy = ({ scope, name }: LimitRow) => (scope === 'global' ? 'the netw
 
 function reasonOf(
   place: Place,
-  { capability }: TaskClass,
+  task: TaskClass,
   paused: boolean,
   candidates: readonly Verdict[],
   limits: readonly LimitRow[],
@@ -93,13 +117,9 @@ function reasonOf(
     case 'gated':
       return `of its concurrency key ${place.gate?.concurrency_key} ${place.gate?.held} of ${place.gate?.max} are under way`;
   }
-  if (paused) return `${capability} is paused`;
-  const full = limits.find((it) => it.max_running !== null && it.running >= it.max_running);
-  if (full) return `${limitedBy(full)} runs ${full.running} of ${full.max_running}`;
-  const able = candidates.filter((it) => it.able).length;
-  const first = candidates[0];
-  if (!first) return 'there is no agent that serves its owner';
-  if (able === 0) return `no agent may have it now; the one that comes closest ${first.reason}`;
+  const obstructed = obstruction(task, paused, candidates, limits);
+  if (obstructed !== undefined) return obstructed;
+  const able = candidates.filter((it) => it.reason === undefined).length;
   const slow = limits.find((it) => it.starts_per_second !== null);
   const pace = slow ? `; ${limitedBy(slow)} starts at most ${slow.starts_per_second} a second` : '';
   return `${able} agents may have it, and ${place.ahead ?? 0} tasks like it stand before it${pace}`;

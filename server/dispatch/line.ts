@@ -75,6 +75,18 @@ export function firstOf<T>(n: number, line: Iterable<T>): T[] {
   return first;
 }
 
+/** All of these by how well they suit, those that suit best first. */
+export function tiersOf<T>(line: Iterable<T>, suits: (it: T) => number): T[][] {
+  const tiers = new Map<number, T[]>();
+  for (const it of line) {
+    const how = suits(it);
+    const tier = tiers.get(how);
+    if (tier) tier.push(it);
+    else tiers.set(how, [it]);
+  }
+  return [...tiers].sort(([a], [b]) => b - a).map(([, tier]) => tier);
+}
+
 /** All of these, the best of the next SAMPLE first: the one of the least rank, of equals the first. Each is ranked once. */
 export function* bestFirst<T>(line: Iterable<T>, rankOf: (it: T) => number): Generator<T> {
   const sample: { it: T; rank: number }[] = [];

@@ -59,6 +59,9 @@ export const wantedBy = ({ agent_id, boot_id, slots, slots_used, classIds, runs,
 export const free = ({ ended, claiming, slots, runs, reserved }: Parked): number =>
   ended || claiming ? 0 : slots - runs.length - reserved;
 
+/** How many of its agent's slots are taken, with what is on its way to it. */
+export const used = ({ slots_used, runs, reserved }: Parked): number => slots_used + runs.length + reserved;
+
 /** Those that may be given one. */
 export function* freeIn(polls: Iterable<Parked>): Generator<Parked> {
   for (const poll of polls) if (free(poll) > 0) yield poll;

@@ -1,7 +1,7 @@
 import type { HangUp } from '../platform/ctx.ts';
 import type { Offer } from '../tasks/submit.ts';
-import { bestFirst, firstOf, Line } from './line.ts';
-import { free, freeIn, type News, type Parked, parkedOf, type Waiting, wantedBy } from './parked.ts';
+import { bestFirst, firstOf, Line, tiersOf } from './line.ts';
+import { free, freeIn, type News, type Parked, parkedOf, used, type Waiting, wantedBy } from './parked.ts';
 import { FIRST_COME, type Precedence } from './precedence.ts';
 import { type ClaimedRun, firstRunOf } from './store/held-runs.ts';
 
@@ -128,6 +128,12 @@ export class Parking {
     return [...this.byClass.keys()];
   }
 
+  /** The polls with room that wait for a class, or for any, as they stand in line; `slots_used` with what is on its way to them. */
+  *lineOf(classId?: number): Generator<Pick<Waiting, 'agent_id' | 'slots_used'>> {
+    const line = classId === undefined ? this.byAgent.values() : (this.byClass.get(classId) ?? []);
+    for (const poll of freeIn(line)) yield { agent_id: poll.agent_id, slots_used: used(poll) };
+  }
+
   /** The agents whose polls are parked. */
   agents = (): string[] => [...this.byAgent.keys()];
 
@@ -185,9 +191,7 @@ export class Parking {
 
   private ranked(classId: number, polls: Iterable<Parked>): Generator<Parked> {
     const rankOf = this.precedence.rankIn(classId);
-    return bestFirst(polls, ({ agent_id, slots_used, reserved, runs }) =>
-      rankOf({ agent_id, slots_used: slots_used + reserved + runs.length }),
-    );
+    return bestFirst(polls, (poll) => rankOf({ agent_id: poll.agent_id, slots_used: used(poll) }));
   }
 
   /** The polls that wait for a class; where its tasks have wishes, by how well they suit them. */
@@ -195,14 +199,7 @@ export class Parking {
     const waiting = this.byClass.get(classId) ?? new Line<Parked>();
     const { first } = waiting;
     if (!first || this.precedence.preference(first.agent_id, classId) === undefined) return [waiting.round()];
-    const tiers = new Map<number, Parked[]>();
-    for (const poll of waiting) {
-      const suits = this.precedence.preference(poll.agent_id, classId) ?? 0;
-      const tier = tiers.get(suits);
-      if (tier) tier.push(poll);
-      else tiers.set(suits, [poll]);
-    }
-    return [...tiers].sort(([a], [b]) => b - a).map(([, polls]) => polls);
+    return tiersOf(waiting, ({ agent_id }) => this.precedence.preference(agent_id, classId) ?? 0);
   }
 
   private offerTo(poll: Parked): Offer {

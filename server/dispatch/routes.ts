@@ -1,6 +1,7 @@
 import * as agents from '@muster/shared/contract/agents';
 import * as contract from '@muster/shared/contract/dispatch';
 import * as queue from '@muster/shared/contract/queue';
+import * as routing from '@muster/shared/contract/routing';
 import { type Route, route } from '../platform/endpoint.ts';
 import { deleteLimit, listLimits, putLimit } from '../tasks/limit.ts';
 import { pauseCapability, resumeCapability } from '../tasks/pause.ts';
@@ -9,6 +10,7 @@ import type { Dispatch } from './dispatch.ts';
 import { explainTask } from './explain.ts';
 import { heartbeat } from './heartbeat.ts';
 import { poll } from './poll.ts';
+import { listStrategies, previewRouting } from './preview.ts';
 import { getQueueStats } from './queue-stats.ts';
 import { createAccessToken, registerAgent } from './register.ts';
 import { rotateAgentKey } from './rotate-key.ts';
@@ -30,6 +32,8 @@ export const dispatchRoutes = (dispatch: Dispatch): Route[] => [
   route(queue.getQueueStats, getQueueStats),
   route(queue.getWorkload, (ctx, { params }) => getWorkload(ctx, dispatch.classes, params.agent_id)),
   route(queue.explainTask, (ctx, { params }) => explainTask(ctx, dispatch.classes, params.task_id)),
+  route(routing.listStrategies, listStrategies),
+  route(routing.previewRouting, (ctx, input) => previewRouting(ctx, dispatch, input)),
   route(queue.pauseCapability, (ctx, { params }) => pauseCapability(ctx, dispatch.classes, params.capability)),
   route(queue.resumeCapability, (ctx, { params }) => resumeCapability(ctx, dispatch.classes, params.capability)),
   route(queue.listLimits, listLimits),

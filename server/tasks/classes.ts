@@ -12,6 +12,8 @@ export const MOST_CLASSES = 10_000;
 export interface Classes {
   /** The class of a requirement, made where it is new; throws a {@link ProblemError} `conflict` where it would be one too many of its owner. */
   idOf(it: Pick<Requirements, 'owner' | 'capability'> & Partial<Requirements>): Promise<number>;
+  /** The class of a requirement as it is, or would be: then without an id (0). */
+  like(it: Parameters<Classes['idOf']>[0]): TaskClass;
   all(): readonly TaskClass[];
   /** Those nobody has paused; the same list until that changes. */
   open(): readonly TaskClass[];
@@ -53,7 +55,7 @@ function refuse(owner: string, most: number): never {
   throw new ProblemError('conflict', detail);
 }
 
-const keyOf = ({ owner, capability }: Requirements, hash: string) => `${owner}\n${capability}\n${hash}`;
+const keyOf = (it: Requirements) => `${it.owner}\n${it.capability}\n${requirementsHash(it)}`;
 
 const pausedBy = (set: Set<string>, { owner, capability }: Pause) =>
   set.size > 0 && (set.has(`${EVERYBODY}\n${capability}`) || set.has(`${owner}\n${capability}`));
@@ -72,7 +74,7 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
   const learn = (rows: TaskClass[]) => {
     for (const row of rows) {
       if (known.has(row.class_id)) continue;
-      ids.set(keyOf(row, requirementsHash(row)), row.class_id);
+      ids.set(keyOf(row), row.class_id);
       known.set(row.class_id, row);
       list.push(row);
       if (row.slot_cost > 1) costly.add(row.class_id);
@@ -91,22 +93,22 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
     const resumed = list.filter((it) => pausedBy(before, it) && !pausedBy(pauses, it)).map((it) => it.class_id);
     for (const hear of heardPauses) hear(paused, resumed);
   };
-  const make = async (it: Requirements, hash: string) => {
-    const row = (await store.ensureClass(sql, it, hash, most)) ?? refuse(it.owner, most);
+  const make = async (it: Requirements) => {
+    const row = (await store.ensureClass(sql, it, requirementsHash(it), most)) ?? refuse(it.owner, most);
     learn([row]);
     return row.class_id;
   };
   return {
     async idOf(wanted) {
       const it = { ...UNSAID, ...wanted };
-      const hash = requirementsHash(it);
-      const key = keyOf(it, hash);
+      const key = keyOf(it);
       const id = ids.get(key);
       if (id !== undefined) return id;
-      const making = pending.get(key) ?? make(it, hash).finally(() => pending.delete(key));
+      const making = pending.get(key) ?? make(it).finally(() => pending.delete(key));
       pending.set(key, making);
       return making;
     },
+    like: (it) => known.get(ids.get(keyOf({ ...UNSAID, ...it })) ?? 0) ?? { ...UNSAID, ...it, class_id: 0 },
     all: () => list,
     find: (classId) => known.get(classId),
     costly,

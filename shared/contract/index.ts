@@ -8,6 +8,7 @@ import type { Endpoint } from './endpoint.ts';
 import * as enrollment from './enrollment.ts';
 import * as ops from './ops.ts';
 import * as queue from './queue.ts';
+import * as routing from './routing.ts';
 import * as runs from './runs.ts';
 import * as scheduleOperations from './schedule-operations.ts';
 import * as schedules from './schedules.ts';
@@ -38,6 +39,7 @@ export const ENDPOINTS: Record<string, Endpoint> = Object.assign(
     batches,
     bulk,
     queue,
+    routing,
     runs,
     dispatch,
     ops,
@@ -54,6 +56,7 @@ export {
   enrollment,
   ops,
   queue,
+  routing,
   runs,
   scheduleOperations,
   schedules,

@@ -7,7 +7,7 @@ import type { Notifier } from '../../platform/notify.ts';
 import { sqlState } from '../../platform/storage-errors.ts';
 import { cancelTask } from '../../tasks/cancel.ts';
 import { createLimits } from '../../tasks/limits.ts';
-import { UNSAID } from '../../tasks/store/classes.ts';
+import { type Requirements, UNSAID } from '../../tasks/store/classes.ts';
 import { setLimits } from '../../tasks/store/concurrency.ts';
 import { settleDependencies } from '../../tasks/store/dependencies.ts';
 import { putLimit } from '../../tasks/store/limits.ts';
@@ -37,6 +37,7 @@ function coordinator(it: Rows, handOff: HandOff = (ids) => ids.map(() => undefin
   const classes = {
     idOf: ({ owner, capability, slot_cost }: { owner: string; capability: string; slot_cost?: number }) =>
       it.classOf(capability, owner, slot_cost),
+    like: (wanted: Pick<Requirements, 'owner' | 'capability'>) => ({ ...UNSAID, ...wanted, class_id: 0 }),
     all: () => [],
     find: (class_id: number) => ({
       ...UNSAID,

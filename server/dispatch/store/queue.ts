@@ -113,15 +113,16 @@ export async function findLoad(sql: Sql, agentId: string): Promise<AgentLoad | u
   return row && candidateOf(row);
 }
 
-/** The agents that serve an owner, those first that are most likely to be given a task of these requirements. */
+/** The agents that serve an owner: `first` those, then those that are most likely to be given a task of these requirements. */
 export async function listLoads(
   sql: Sql,
   {
     owner,
     capability,
     labels,
+    first,
     limit,
-  }: { owner: string; capability: string; labels: Record<string, string>; limit: number },
+  }: { owner: string; capability: string; labels: Record<string, string>; first: readonly string[]; limit: number },
 ): Promise<AgentLoad[]> {
   const can = sql`exists (select from unnest(a.capabilities) as has where has = ${capability} or starts_with(has, ${`${capability}:`}))`;
   const rows = await sql<LoadText[]>`
@@ -131,7 +132,7 @@ export async function listLoads(
       from clock, agents a left join presence p using (agent_id) where (a.owner = ${owner} or a.serves = 'all') and a.mode <> 'REVOKED'
     )
     select * from serving
-    order by fits desc, alive and not "left" and mode = 'OPEN' desc, slots > slots_used desc, agent_id desc limit ${limit}`;
+    order by agent_id = any(${arrayLiteral(first)}::text::text[]) desc, fits desc, alive and not "left" and mode = 'OPEN' desc, slots > slots_used desc, agent_id desc limit ${limit}`;
   return rows.map((row) => candidateOf(row));
 }
 
