@@ -9,7 +9,7 @@ import postgres, { type Sql } from 'postgres';
 /** How many times a fiftieth of the size that is promised: `PROOF_SCALE=50` is the whole. */
 export const SCALE = Number(process.env.PROOF_SCALE ?? 1);
 /** Whole, it takes long, on a machine that does other things longer. */
-export const TIMEOUT_MS = SCALE > 1 ? 3_600_000 : 600_000;
+export const TIMEOUT_MS = SCALE > 1 ? 3_600_000 : 120_000;
 
 /** How long a call is made again where nobody answers, in milliseconds: longer than a coordinator takes to come back. */
 const PATIENCE_MS = 90_000;

@@ -74,8 +74,9 @@ async function live(
   const beating = setInterval(() => void persist(beat).catch(() => {}), BEAT_MS);
   try {
     while (!over() || held.size > 0) {
+      // It may hold more than its slots: a poll that came twice was answered twice, and what is still being told again is over there.
       const free = slots - held.size;
-      if (free === 0 || over()) {
+      if (free <= 0 || over()) {
         await Promise.race([...held.values(), pause(WAIT_MS)]);
         continue;
       }

@@ -37,7 +37,7 @@ async function watchReadiness(url: string, over: () => boolean) {
 }
 
 const BUSY = Math.max(8, part(200));
-const AWAY_MS = WHOLE ? 60_000 : 4_000;
+const AWAY_MS = WHOLE ? 60_000 : 2_000;
 /** When results are to be there after Postgres is, in milliseconds. */
 const DELIVERED_MS = 5_000 * SLACK;
 
@@ -116,7 +116,7 @@ test(
   3 * AWAY_MS + 120_000 * SLACK,
 );
 
-const FROZEN_MS = WHOLE ? 60_000 : 4_000;
+const FROZEN_MS = WHOLE ? 60_000 : 2_000;
 const SCHEDULES = 10;
 
 /** A rule that is due every second, and at no time is left out. */
@@ -179,15 +179,15 @@ test(
         },
       }),
     );
-    const from = Math.ceil(Date.now() / 1_000) * 1_000 + 3_000;
-    const until = from + FROZEN_MS + 2_000;
+    const from = Math.ceil(Date.now() / 1_000) * 1_000 + 2_000;
+    const until = from + FROZEN_MS + 1_000;
     const rule = everySecond(from, until);
     const ids = await inParallel(
       range(SCHEDULES),
       4,
       async () => (await network.admin(createSchedule, { body: rule })).schedule_id,
     );
-    await pause(from + 1_000 - Date.now());
+    await pause(from + 500 - Date.now());
     other.freeze();
     await pause(FROZEN_MS);
     other.resume();
@@ -220,7 +220,7 @@ async function aDatabase(): Promise<string> {
   return url;
 }
 
-const WRONG_SECONDS = WHOLE ? 60 : 4;
+const WRONG_SECONDS = WHOLE ? 60 : 2;
 const HOUR_MS = 3_600_000;
 const wrongClock = (ms: number) => ({
   NODE_OPTIONS: `--import=${new URL('../fixtures/wrong-clock.mjs', import.meta.url).href}`,

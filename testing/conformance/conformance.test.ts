@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { startCoordinator } from '../coordinator.ts';
 import { Member } from '../fleet/member.ts';
 import { type PersonaInput, persona } from '../fleet/persona.ts';
@@ -44,14 +44,16 @@ const badAgent =
 const checksNamed = (...names: string[]) =>
   AGENT_CHECKS.filter(({ name }) => names.some((part) => name.startsWith(part)));
 
-test('the sample agent keeps to the protocol (those checks that take long are in npm run conformance)', async () => {
+// All at once: each has a stage of its own, and most of the time it waits for an agent.
+test.concurrent('the sample agent keeps to the protocol (those checks that take long are in npm run conformance)', async () => {
   const checks = AGENT_CHECKS.filter(({ seconds = 0 }) => seconds === 0);
-  const results = await runChecks(checks, () => openAgentStage(sampleAgent));
+  const each = checks.map((check) => runChecks([check], () => openAgentStage(sampleAgent)));
+  const results = (await Promise.all(each)).flat();
   expect(results.filter(({ ok }) => !ok)).toEqual([]);
   expect(results.length).toBeGreaterThanOrEqual(6);
 }, 120_000);
 
-test.each<[string, PersonaInput, string]>([
+test.concurrent.each<[string, PersonaInput, string]>([
   ['answers wrongly', { wrong_rate: 1 }, 'does what it is given'],
   ['goes on with what is cancelled', { refuse_cancel: true, speed_ms: 600_000 }, 'stops what is cancelled'],
 ])(
@@ -63,7 +65,7 @@ test.each<[string, PersonaInput, string]>([
   60_000,
 );
 
-test('the coordinator keeps to the protocol', async () => {
+test.concurrent('the coordinator keeps to the protocol', async ({ onTestFinished }) => {
   const coordinator = await startCoordinator();
   onTestFinished(() => coordinator.stop());
   const results = await runChecks(COORDINATOR_CHECKS, () =>
