@@ -11,9 +11,9 @@ export const MOST_CLASSES = 10_000;
 /** The classes of the network, and which of them are paused. They are few and never change, so every coordinator keeps them all. */
 export interface Classes {
   /** The class of a requirement, made where it is new; throws a {@link ProblemError} `conflict` where it would be one too many of its owner. */
-  idOf(it: Pick<Requirements, 'owner' | 'capability'> & Partial<Requirements>): Promise<number>;
+  idOf(it: Requirements): Promise<number>;
   /** The class of a requirement as it is, or would be: then without an id (0). */
-  like(it: Parameters<Classes['idOf']>[0]): TaskClass;
+  like(it: Pick<Requirements, 'owner' | 'capability'> & Partial<Requirements>): TaskClass;
   all(): readonly TaskClass[];
   /** Those nobody has paused; the same list until that changes. */
   open(): readonly TaskClass[];
@@ -31,8 +31,24 @@ export interface Classes {
   refresh(): Promise<void>;
 }
 
+const isEmpty = (labels: Record<string, string>): boolean => {
+  for (const _ in labels) return false;
+  return true;
+};
+
+/** Whether nothing is asked for besides a capability: of nearly all tasks nothing is, and each is looked at. */
+const asksNothing = (it: Requirements): boolean =>
+  it.slot_cost === UNSAID.slot_cost &&
+  !it.verified &&
+  it.min_trust === 0 &&
+  it.min_integrity === 0 &&
+  it.routing === UNSAID.routing &&
+  isEmpty(it.labels_required) &&
+  isEmpty(it.labels_preferred);
+
 /** One text for the same labels, in whatever order they were written, and the same of what else is asked; none where that is nothing. */
 function requirementsHash(it: Requirements): string {
+  if (asksNothing(it)) return '';
   const { slot_cost, verified, min_trust, min_integrity, routing } = it;
   const sorted = [it.labels_required, it.labels_preferred].map((labels) =>
     Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)),
@@ -44,7 +60,6 @@ function requirementsHash(it: Requirements): string {
       ? []
       : [{ min_trust, min_integrity, routing }]),
   ];
-  if (more.length === 0 && sorted.every((labels) => labels.length === 0)) return '';
   return createHash('sha256')
     .update(JSON.stringify([...sorted, ...more]))
     .digest('base64url');
@@ -99,8 +114,7 @@ export function createClasses(sql: Sql, most = MOST_CLASSES): Classes {
     return row.class_id;
   };
   return {
-    async idOf(wanted) {
-      const it = { ...UNSAID, ...wanted };
+    async idOf(it) {
       const key = keyOf(it);
       const id = ids.get(key);
       if (id !== undefined) return id;

@@ -89,8 +89,17 @@ export function createSubmitter(
     const { owner, capability_required: capability, labels_required, labels_preferred, slot_cost } = it;
     const { min_trust, min_integrity, routing } = it;
     const verified = it.verification !== null;
-    const asked = { labels_required, labels_preferred, slot_cost, verified, min_trust, min_integrity, routing };
-    it.class_id = await classes.idOf({ owner, capability, ...asked });
+    it.class_id = await classes.idOf({
+      owner,
+      capability,
+      labels_required,
+      labels_preferred,
+      slot_cost,
+      verified,
+      min_trust,
+      min_integrity,
+      routing,
+    });
   };
   return {
     async submit(submission) {
