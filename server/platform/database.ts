@@ -135,15 +135,26 @@ export async function listen(
 /** What stands for itself only after a backslash. */
 const ESCAPED = /["\\]/;
 
+type Item = string | number | boolean | Date | null | undefined;
+
 /** A Postgres array literal: the hot pool hands arrays over as text, each parsed once by the statement. */
-export function arrayLiteral(values: readonly (string | number | boolean | Date | null | undefined)[]): string {
+export function arrayLiteral(values: readonly Item[]): string {
+  // What stands beside each other is often the same: a batch has one owner, one type, one timeout.
+  let before: Item = null;
+  let item = itemOf(before);
   const items = values.map((value) => {
-    if (value === null || value === undefined) return 'NULL';
-    if (typeof value === 'number' || typeof value === 'boolean') return String(value);
-    const text = value instanceof Date ? value.toISOString() : value;
-    return ESCAPED.test(text) ? `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : `"${text}"`;
+    if (value !== before) item = itemOf(value);
+    before = value;
+    return item;
   });
   return `{${items.join(',')}}`;
+}
+
+function itemOf(value: Item): string {
+  if (value === null || value === undefined) return 'NULL';
+  if (typeof value === 'number' || typeof value === 'boolean') return String(value);
+  const text = value instanceof Date ? value.toISOString() : value;
+  return ESCAPED.test(text) ? `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : `"${text}"`;
 }
 
 /** The numbers of an array as the hot pool answers it. */
