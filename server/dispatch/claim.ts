@@ -43,7 +43,10 @@ export function createClaimer(
   const lanesOf = (classIds: readonly number[]): Lane[] =>
     classIds.flatMap((id) => {
       const it = classes.find(id);
-      return it ? [{ ...it, limited: limits.concern(it), ...fairness.turnOf(it.owner) }] : [];
+      if (!it) return [];
+      const { class_id, owner, capability, slot_cost } = it;
+      const { begins, stride } = fairness.turnOf(owner);
+      return [{ class_id, owner, capability, slot_cost, limited: limits.concern(it), begins, stride }];
     });
   const claimOnce = async (claims: readonly Claim[]) => {
     const lanes = lanesOf(claims[0]!.want === 0 ? [] : claims[0]!.classIds);

@@ -24,12 +24,12 @@ export class Looks {
   private readonly kept = new Map<string, Looker & Look & { slots: number; until: number }>();
 
   /** Keeps a look of an agent that is free and could have been given work. */
-  keep(looker: Looker, slots: number, look: Look): void {
+  keep({ agent_id, boot_id, classIds }: Looker, slots: number, { mark, standing }: Look): void {
     const now = performance.now();
     this.forgetOld(now);
-    this.kept.delete(looker.agent_id);
-    if (!look.standing.able || look.standing.slots_used > 0) return;
-    this.kept.set(looker.agent_id, { ...looker, ...look, slots, until: now + FRESH_MS });
+    this.kept.delete(agent_id);
+    if (!standing.able || standing.slots_used > 0) return;
+    this.kept.set(agent_id, { agent_id, boot_id, classIds, mark, standing, slots, until: now + FRESH_MS });
   }
 
   /** The agent's last look, once, if this poll would look for the same. */

@@ -121,8 +121,15 @@ function columnsOf(results: readonly NewResult[], names: readonly (keyof NewResu
 }
 
 const appliedOf = (rows: readonly AppliedRow[]): AppliedResult[] =>
-  rows.flatMap(({ ords, class_id, ...row }) =>
-    numbersOf(ords).map((ord) => ({ ...row, class_id: Number(class_id), position: ord - 1 })),
+  rows.flatMap(({ ords, class_id, next, run_status, verified, awaited }) =>
+    numbersOf(ords).map((ord) => ({
+      position: ord - 1,
+      next,
+      run_status,
+      class_id: Number(class_id),
+      verified,
+      awaited,
+    })),
   );
 
 /** How runs ended that no lease is held of any more: read with a snapshot of its own, after the guard said no. */
