@@ -1,4 +1,4 @@
-// The coordinator under test: `npm run serve` in a process of its own, with what a production user would set and nothing else.
+// The coordinator under test, as `npm run build` makes it, in a process of its own, with what a production user would set and nothing else.
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -17,10 +17,10 @@ const FILL_AT_ONCE = 1_000;
 const REQUESTS_PER_MINUTE = 10_000_000;
 const PEERS_KNOW_MS = 2_500;
 
-/** Starts a coordinator and waits for its first word that it is ready. */
+/** Starts a coordinator as it is shipped, compiled, and waits for its first word that it is ready. */
 export async function startCoordinator(env) {
-  const args = ['--import', 'tsx', '--conditions=development', ...(process.env.BENCH_NODE_ARGS?.split(' ') ?? [])];
-  const child = spawn(process.execPath, [...args, 'server/main.ts'], {
+  const args = process.env.BENCH_NODE_ARGS?.split(' ') ?? [];
+  const child = spawn(process.execPath, [...args, 'server/dist/main.js'], {
     cwd: process.env.BENCH_TREE ?? ROOT,
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, MUSTER_PORT: '0', ...env },
