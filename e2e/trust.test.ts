@@ -166,3 +166,19 @@ test('a replay shows what the evidence comes to, and corrects what differs only 
   const { data } = await network.admin(listAuditLogs, { query: { action: 'trust.replay' } });
   expect(data).toMatchObject([{ subject_id: agent.agentId, before: { capability: 'work' } }]);
 });
+
+test('what was found of an agent counts for who reads its trust or its history then, whoever was to fold it', async () => {
+  const network = await startNetwork();
+  for (const read of [getTrust, getTrustHistory] as const) {
+    const agent = await network.rawAgent();
+    await play(network, agent, '+');
+    // As a coordinator leaves it that dies in that moment.
+    await network.sql`
+      insert into verdicts (fence, kind, task_id, agent_id, capability, found, vouched, weight, judge, at)
+      select fence, 'canary', task_id, agent_id, capability, 'WRONG', false, 3, 'canary', muster_now() from runs where agent_id = ${agent.agentId}`;
+    const answer = await network.admin(read as typeof getTrust, { params: { agent_id: agent.agentId } });
+    expect(answer).toMatchObject(
+      read === getTrust ? { standing: 'PROBATION' } : { data: [{ outcome: 'WRONG' }, { outcome: 'COMPLETED' }] },
+    );
+  }
+});

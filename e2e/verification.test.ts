@@ -571,4 +571,53 @@ describe('looking back', () => {
     await network.clock.advance('1s');
     expect(await network.sql`select from look_backs`).toHaveLength(0);
   });
+
+  test('two that lie together are caught by a third: what they were believed, and what they vouched for each other, is looked at again and revised', async () => {
+    let chance = 0.999;
+    await start(() => chance);
+    const [one, two] = [await agentOf('one'), await agentOf('two')];
+    await network.sql`
+      insert into integrity (agent_id, capability, "right", wrong, checked_at, streak, faults, standing, quarantines, fold_seq, updated_at)
+      select agent_id, 'work', 5, 0, muster_now(), 10, 0, 'TRUSTED', 0, 0, muster_now() from agents`;
+    const alone = await submit({ policy: 'adaptive', comparator: EXACT });
+    await answer(one, alone, 'the lie');
+    const together = await submit({ policy: 'always', comparator: EXACT });
+    for (const liar of [one, two]) await answer(liar, together, 'the lie');
+    for (const [task_id, finality] of [
+      [alone, 'provisional'],
+      [together, 'verified'],
+    ] as const)
+      expect(await network.until(task_id, 'COMPLETED')).toMatchObject({ finality, result_data: 'the lie' });
+    const [good, judge] = [await agentOf('good', { anchor: true }), await agentOf('judge', { anchor: true })];
+    // One of those that agree is judged by a third.
+    chance = 0.1;
+    const caught = await submit({ policy: 'always', comparator: EXACT });
+    for (const liar of [one, two]) await answer(liar, caught, 'the lie');
+    for (const anchor of [good, judge]) await answer(anchor, caught, 'x');
+    expect(await network.until(caught, 'COMPLETED')).toMatchObject({ result_data: 'x', finality: 'verified' });
+    await eventually(async () =>
+      expect([await standingOf(one), await standingOf(two)]).toEqual(['QUARANTINED', 'QUARANTINED']),
+    );
+    await network.coordinator.tick();
+    for (const anchor of [good, judge])
+      for (const seen = new Set<string>(); seen.size < 2; ) {
+        const run = await eventually(() => anchor.take());
+        expect([alone, together]).toContain(run.task_id);
+        await anchor.complete(run, 'x');
+        seen.add(run.task_id);
+      }
+    for (const task_id of [alone, together])
+      await eventually(async () =>
+        expect(await network.task(task_id)).toMatchObject({
+          status: 'COMPLETED',
+          result_data: 'x',
+          result_version: 2,
+          finality: 'verified',
+        }),
+      );
+    const told = await network.sql`select subject_ids[1] as task_id from events where kind = 'task.result_revised'`;
+    expect(told.map(({ task_id }) => task_id).sort()).toEqual([alone, together].sort());
+    await network.coordinator.tick();
+    expect(await network.sql`select from look_backs`).toHaveLength(0);
+  });
 });

@@ -6,6 +6,7 @@ import type { Ctx } from '../platform/ctx.ts';
 import { decodeCursor, isMoment, notOurCursor, pageOf } from '../platform/page.ts';
 import { checkedEffectsOf } from './checked-effects.ts';
 import { effectsOf } from './effects.ts';
+import { foldVerdicts } from './lane.ts';
 import { type Checked, type Evidence, trustScore } from './score.ts';
 import { findFoldAt } from './store/dependability.ts';
 import { type EvidenceRow, findTrust, listEvidence } from './store/read.ts';
@@ -20,6 +21,7 @@ export async function getTrustHistory(
 ) {
   if (!(await findTrust(ctx.db.admin, agent_id))) throw notFound('agent', agent_id);
   const after = positionOf(cursor);
+  if (!after) await foldVerdicts(ctx, { agentIds: [agent_id] });
   const rows = await listEvidence(ctx.db.admin, { agentId: agent_id, capability, after, limit: limit + 1 });
   const told = new Map<string, Told>();
   for (const name of new Set(rows.map((row) => row.capability)))

@@ -3,6 +3,7 @@ import type * as contract from '@muster/shared/contract/trust';
 import { notFound } from '@muster/shared/errors';
 import { type Ctx, shownOwner } from '../platform/ctx.ts';
 import { reasonOf } from './history.ts';
+import { foldVerdicts } from './lane.ts';
 import {
   type Checked,
   confidence,
@@ -18,8 +19,9 @@ import { type EvidenceRow, findTrust, listBlame, listLeaders, type TrustRow } fr
 /** Standings, the best first: an agent shows the worst. */
 const FROM_BEST = ['TRUSTED', 'NEWCOMER', 'PROBATION', 'QUARANTINED', 'BANNED'] as const;
 
-/** How far an agent is trusted, in each capability and on the whole: the worst standing of those that anybody looked at. */
+/** How far an agent is trusted, in each capability and on the whole: the worst standing of those that anybody looked at. What was found of it until now counts. */
 export async function getTrust(ctx: Ctx, agentId: string) {
+  await foldVerdicts(ctx, { agentIds: [agentId] });
   const rows = await findTrust(ctx.db.admin, agentId);
   if (!rows) throw notFound('agent', agentId);
   const blame = rows.some(isOut) ? await listBlame(ctx.db.admin, agentId) : [];

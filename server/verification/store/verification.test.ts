@@ -1,13 +1,16 @@
 import type { Verified } from '@muster/shared/contract/verification';
 import { runIdOf } from '@muster/shared/ids';
-import { type Life, openRows, type Rows } from '@muster/testing/rows';
+import { type Life, lane, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createReporter } from '../../dispatch/report.ts';
+import { claimTasks } from '../../dispatch/store/claim.ts';
 import type { Deps } from '../../platform/ctx.ts';
 import { createClasses } from '../../tasks/classes.ts';
 import { createLimits } from '../../tasks/limits.ts';
+import { countLimits, type Limit, putLimit } from '../../tasks/store/limits.ts';
 import { cancelTask } from '../../tasks/store/transitions.ts';
 import { createVerification, type Verification } from '../verifier.ts';
+import { wantCanary } from './canary.ts';
 import { disputeTask, postpone, settleTask } from './decide.ts';
 import { type Checking, listDue } from './due.ts';
 import { openVerifications } from './open.ts';
@@ -180,5 +183,77 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     // What was drawn for the first does not hold for the second.
     await report(second!, again, 'x');
     expect(await it.status(task_id!)).toBe('VERIFYING');
+  });
+
+  describe('what is wanted of limited classes', () => {
+    const limit = (scope: Limit['scope'], name: string, max_running: number) =>
+      putLimit(it.sql, { scope, name, max_running, starts_per_second: null, weight: null });
+    const running = async () => (await countLimits(it.sql)).map((row) => row.running);
+    const ended = (life: Life, fence: number) => report(life, fence, 'x');
+
+    test.each([
+      ['owner', 'admin'],
+      ['capability', 'echo'],
+      ['global', '*'],
+    ] as const)('no more runs of it at a time than the limit of the %s lets, however many ask', async (scope, name) => {
+      const first = await it.agent({ owner: 'first', slots: 10 });
+      for (let n = 0; n < 5; n += 1) await answered(first);
+      await limit(scope, name, 2);
+      const coordinators = [await coordinator(), await coordinator()];
+      const others = await agents(8);
+      const ask = async () =>
+        (
+          await Promise.all(others.map(async (life, n) => ({ life, runs: await take(coordinators[n % 2]!, life, 4) })))
+        ).flatMap(({ life, runs }) => runs.map(({ fence }) => ({ life, fence })));
+      const given = await ask();
+      expect(given).toHaveLength(2);
+      expect(await running()).toEqual([2]);
+      expect(await ask()).toEqual([]);
+      await ended(given[0]!.life, given[0]!.fence);
+      expect(await ask()).toHaveLength(1);
+      expect(await running()).toEqual([2]);
+    });
+
+    test('a run of several slots takes them, and one that does not fit is not taken', async () => {
+      const heavy = await it.classOf('echo', 'admin', 3);
+      const [first, second] = [await it.agent({ owner: 'first' }), await it.agent({ owner: 'second', slots: 5 })];
+      for (let n = 0; n < 2; n += 1) {
+        await it.submit({ verification: asked(), class_id: heavy });
+        const lanes = [lane(heavy, { slot_cost: 3 })];
+        const { standings } = await claimTasks(it.db.hot, [{ ...first, want: 1 }], lanes);
+        const { fence } = standings.get(first.agent_id)!.runs[0]!;
+        await openVerifications(it.db.hot, [{ fence, wanted: 1, trusted: false, apart: 'owner' }]);
+        await report(first, fence, 'x');
+      }
+      const one = await coordinator();
+      const takeHeavy = () => one.claim({ ...second, want: 5 }, [heavy]);
+      expect(await takeHeavy()).toMatchObject([{ slot_cost: 3 }]);
+      expect(await takeHeavy()).toEqual([]);
+      expect(await it.sql`select slots_used from agents where agent_id = ${second.agent_id}`).toEqual([
+        { slots_used: 3 },
+      ]);
+    });
+
+    test('a canary takes no place of its owner’s, but of the capability’s', async () => {
+      const [first, second] = await agents(2);
+      await it.sql`
+        insert into integrity (agent_id, capability, "right", wrong, checked_at, streak, faults, standing, quarantines, fold_seq, updated_at)
+        select ${second!.agent_id}, 'echo', 5, 0, muster_now(), 10, 0, 'TRUSTED', 0, 0, muster_now()`;
+      await answered(first!);
+      const one = await coordinator();
+      const [run] = await take(one, second!);
+      await report(second!, run!.fence, 'x');
+      await one.check();
+      await limit('capability', 'echo', 5);
+      await limit('owner', 'admin', 1);
+      expect(await wantCanary(it.db.hot, { capability: 'echo', alias: 'task_alias' })).toEqual([classId]);
+      expect(await wantCanary(it.db.hot, { capability: 'echo', alias: 'task_again' })).toEqual([]);
+      const limited = await coordinator();
+      const [canary] = await take(limited, await it.agent({ owner: 'third' }));
+      expect(canary).toMatchObject({ task_id: 'task_alias' });
+      expect(await it.sql`select scope from limit_holds`).toEqual([{ scope: 'capability' }]);
+      expect(await running()).toEqual([1, 0]);
+      await it.sql`delete from integrity where fold_seq = 0`;
+    });
   });
 });
