@@ -1,7 +1,7 @@
 import { explainTask, getWorkload } from '@muster/shared/contract/queue';
 import { triggerSchedule } from '@muster/shared/contract/schedule-operations';
 import { createSchedule, getSchedule } from '@muster/shared/contract/schedules';
-import { adjustTrust, getTrust } from '@muster/shared/contract/trust';
+import { adjustTrust, banAgent, getTrust, quarantineAgent, releaseAgent } from '@muster/shared/contract/trust';
 import { expect, test } from 'vitest';
 import { startNetwork, type TestNetwork } from './fixtures/network.ts';
 import type { RawAgent } from './fixtures/raw-agent.ts';
@@ -97,6 +97,57 @@ test('what was shown elsewhere is learned by looking', async () => {
     values (${agent.agentId}, 'work', 9, 0, 9, 0, 0, 0, 9, muster_now())`;
   expect((await waiting).runs).toEqual([]);
   expect(await offered(agent)).toEqual([task_id]);
+});
+
+test('what others found right opens a gate of integrity, to just as much as is certain; own work does not', async () => {
+  const network = await startNetwork();
+  const [checked, own] = [await network.rawAgent(), await network.rawAgent()];
+  // Found right ten times: with 95 % certainty it is right in 0.05 ^ (1 / 11) of all cases, 0.76159.
+  await network.sql`
+    insert into integrity (agent_id, capability, "right", wrong, checked_at, streak, faults, standing, quarantines, fold_seq, updated_at)
+    select ${checked.agentId}, 'work', 10, 0, muster_now() + interval '1 day', 10, 0, 'TRUSTED', 0, 0, muster_now()`;
+  for (let n = 0; n < 5; n += 1) {
+    await network.submit(work);
+    await own.complete(await own.take());
+  }
+  const closed = await network.submit({ ...work, min_integrity: 0.7616 });
+  expect([await offered(own), await offered(checked)]).toEqual([[], []]);
+  expect(await explained(network, closed)).toEqual({
+    [own.agentId]: 'integrity 0.05 is below 0.7616',
+    [checked.agentId]: 'integrity 0.76 is below 0.7616',
+  });
+  const open = await network.submit({ ...work, min_integrity: 0.7615 });
+  expect([await offered(own), await offered(checked)]).toEqual([[], [open]]);
+});
+
+test('who is quarantined or banned is given nothing, whether it asks or waits; who is on probation works', async () => {
+  const network = await startNetwork();
+  const said = {
+    NEWCOMER: [],
+    PROBATION: [quarantineAgent, releaseAgent],
+    QUARANTINED: [quarantineAgent],
+    BANNED: [banAgent],
+  };
+  for (const [standing, verbs] of Object.entries(said)) {
+    const task = { ...work, task_type: `for-${standing}` };
+    const agent = await network.rawAgent({ capabilities: [task.task_type], slots: 2 });
+    const params = { agent_id: agent.agentId };
+    for (const verb of verbs)
+      await network.admin(verb as typeof banAgent, {
+        params,
+        body: { capability: task.task_type, reason: 'for the test' },
+      });
+    expect((await network.admin(getTrust, { params })).standing).toBe(standing);
+    const works = standing === 'NEWCOMER' || standing === 'PROBATION';
+    const asked = await network.submit(task);
+    expect(await offered(agent)).toEqual(works ? [asked] : []);
+    const waiting = agent.poll({ wait_ms: works ? 20_000 : 400 });
+    await network.coordinator.tick();
+    const waited = await network.submit(task);
+    expect((await waiting).runs.map((run) => run.task_id)).toEqual(works ? [waited] : []);
+    const reasons = await explained(network, await network.submit({ ...task, run_at: '2099-01-01T00:00:00Z' }));
+    expect(reasons[agent.agentId]).toBe(works ? 'has no free slot' : `is ${standing} in ${task.task_type}`);
+  }
 });
 
 test('the gates of a schedule are those of its tasks', async () => {

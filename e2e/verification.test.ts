@@ -141,7 +141,7 @@ describe('an answer and those who check it', () => {
 });
 
 describe('who checks whom', () => {
-  test('no two of one owner; where all that are there have one, no two of one enrolment', async () => {
+  test('Q sybil pair: no two of one owner; where all that are there have one, no two of one enrolment', async () => {
     await start();
     const token = await network.enrol({ owner: 'a', serves: 'all' });
     const [one, twin] = [
@@ -447,7 +447,7 @@ describe('canaries', () => {
     network.sql`select found, vouched, kind, judge from verdicts where agent_id = ${agentId}`;
   const asked = () => network.sql`select task_id, fence from replicas where kind = 'canary'`;
 
-  test('a task whose answer is known comes to a stranger as any other would, and what it answers is told against it', async () => {
+  test('Q gold fingerprint: a task whose answer is known comes to a stranger as any other would, and what it answers is told against it', async () => {
     const { tasks, draw } = await stage();
     const before = await shown(tasks[0]!);
     await draw();

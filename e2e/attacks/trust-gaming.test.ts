@@ -1,16 +1,11 @@
 import { putCapabilities, searchAgents } from '@muster/shared/contract/agents';
 import { listAuditLogs } from '@muster/shared/contract/audit';
+import { previewRouting } from '@muster/shared/contract/routing';
 import { createTask } from '@muster/shared/contract/tasks';
-import {
-  adjustTrust,
-  banAgent,
-  getTrust,
-  getTrustHistory,
-  quarantineAgent,
-  releaseAgent,
-} from '@muster/shared/contract/trust';
+import { banAgent, getTrust, getTrustHistory, quarantineAgent, releaseAgent } from '@muster/shared/contract/trust';
+import { newId } from '@muster/shared/ids';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import type { RawAgent } from '../fixtures/raw-agent.ts';
+import { RawAgent } from '../fixtures/raw-agent.ts';
 import { type Forged, forge, numbered } from './requests.ts';
 import { type Attack, attacks, type Stage, setStage } from './stage.ts';
 
@@ -155,7 +150,7 @@ const work = async (outcomes: readonly ('COMPLETED' | 'RETURNED')[], task_type =
   }
 };
 
-test('praise of its own, however often, makes no agent right, and no newcomer trusted', async () => {
+test('Q self-reported success: praise of its own, however often, makes no agent right, and no newcomer trusted', async () => {
   await work(Array(120).fill('COMPLETED'));
   const trust = (await scoreOf(stage.rivalAgent))!;
   expect(trust).toMatchObject({ integrity: 1, standing: 'NEWCOMER', completed: 120 });
@@ -163,7 +158,7 @@ test('praise of its own, however often, makes no agent right, and no newcomer tr
   expect(trust.trust_score).toBeLessThan(0.972);
 });
 
-test('who gives back what it does not like is neither praised nor blamed for it', async () => {
+test('Q selective refusal: who gives back what it does not like is neither praised nor blamed for it', async () => {
   const before = await scoreOf(stage.rivalAgent);
   await work(Array(5).fill('RETURNED'));
   const after = (await scoreOf(stage.rivalAgent))!;
@@ -173,23 +168,105 @@ test('who gives back what it does not like is neither praised nor blamed for it'
   expect(after.trust_score).toBeCloseTo(before!.trust_score, 6);
 });
 
-test('a score just below a bound is below it', async () => {
-  const { agentId: agent_id } = stage.rivalAgent;
-  const { trust_score } = (await scoreOf(stage.rivalAgent))!;
-  const params = { agent_id };
-  await stage.admin(adjustTrust, { params, body: { ...WORD, delta: 0.79999 - trust_score } });
-  expect((await scoreOf(stage.rivalAgent))!.trust_score).toBeCloseTo(0.79999, 6);
+/** A new agent of the owner's, for one capability. */
+const join = async (capability: string, key?: RawAgent['key']) => {
+  const { url, clock } = stage.coordinator;
+  const agent = new RawAgent({ url, now: () => clock.now() }, key);
+  await agent.register({ enrollment_token: stage.enrollment_token, capabilities: [capability], slots: 9 });
+  return agent;
+};
+const submit = async (task_type: string, more: object = {}) =>
+  (await stage.owner.call(createTask, { body: { task_type, input_data: null, ...more } })).task_id;
+/** What an agent is given of these tasks: one that it asks for in a new life, one that it asks for, one that it waits for. */
+const givenOf = async (agent: RawAgent, task_type: string, gate: object, wait_ms: number) => {
+  await agent.assert(newId('boot'));
+  const tasks = [await submit(task_type, gate)];
+  const anew = (await agent.poll({ slots: 9 })).runs;
+  tasks.push(await submit(task_type, gate));
+  const asked = (await agent.poll({ slots: 9 })).runs;
+  const waits = agent.poll({ slots: 9, wait_ms });
+  await stage.coordinator.tick();
+  tasks.push(await submit(task_type, gate));
+  const waited = (await waits).runs;
+  return { tasks, given: new Set([...anew, ...asked, ...waited].map(({ task_id }) => task_id)) };
+};
+
+test.each([
+  ['just below', 2.9999975, 0.7999999],
+  ['at', 3, 0.8],
+])('Q score rounding at the gate: an agent %s it, however it asks', async (where, dependable, score) => {
+  const task_type = `gate-${dependable}`;
+  const agent = await join(task_type);
+  // It does not fade before a day is over.
+  await stage.coordinator.sql`
+    insert into trust (agent_id, capability, dependable, undependable, completed, failed, timed_out, lost, fold_seq, updated_at)
+    values (${agent.agentId}, ${task_type}, ${dependable}, 0, 3, 0, 0, 0, 3, muster_now() + interval '1 day')`;
+  expect((await scoreOf(agent, task_type))!.trust_score).toBeCloseTo(score, 9);
+  const { tasks, given } = await givenOf(agent, task_type, { min_trust: 0.8 }, where === 'at' ? 20_000 : 400);
+  expect(given).toEqual(new Set(where === 'at' ? tasks : []));
   const found = async (min_trust: number) =>
-    (await stage.admin(searchAgents, { query: { min_trust } })).data.some((agent) => agent.agent_id === agent_id);
-  expect([await found(0.8), await found(0.7999)]).toEqual([false, true]);
-  const { data } = await stage.admin(getTrustHistory, { params, query: { limit: 1 } });
-  expect(data).toMatchObject([{ outcome: 'ADJUSTED', reason: expect.stringContaining('it is very good') }]);
+    (await stage.admin(searchAgents, { query: { capability: task_type, min_trust } })).data.length;
+  expect([await found(0.8), await found(0.7999)]).toEqual([where === 'at' ? 1 : 0, 1]);
+  const body = { task_type, owner: 'acme', min_trust: 0.8 };
+  const [candidate] = (await stage.admin(previewRouting, { body })).candidates.filter(
+    (it) => it.agent_id === agent.agentId,
+  );
+  const reason = where === 'at' ? 'may have it, but no poll of it waits here' : 'trust 0.7999999 is below 0.8';
+  expect(candidate).toMatchObject({ able: where === 'at', reason });
+});
+
+test('Q duplicate reports: a result said twenty times at once, by both doors, is one piece of evidence', async () => {
+  const agent = await join('twice');
+  await submit('twice');
+  const run = await agent.take();
+  const done = { outcome: 'COMPLETED' as const, result_data: null };
+  await Promise.all(
+    Array.from({ length: 20 }, (_, n) =>
+      n % 2
+        ? agent.report(run, done)
+        : agent.poll({ slots: 0, results: [{ run_id: run.run_id, fence: run.fence, ...done }] }),
+    ),
+  );
+  expect(await scoreOf(agent, 'twice')).toMatchObject({ completed: 1, failed: 0, integrity: 1 });
+});
+
+test('Q abort to avoid verification: a run that its agent lets go of before it is checked counts against it, and another does the task', async () => {
+  const [shy, other] = [await join('checked'), await join('checked')];
+  const task_id = await submit('checked', { verification: { policy: 'always', comparator: { kind: 'exact' } } });
+  await shy.take();
+  const before = (await scoreOf(shy, 'checked'))?.trust_score ?? 0.5;
+  await stage.coordinator.sql`
+    update presence set lease_expires_at = muster_now() - interval '1 second' where agent_id = ${shy.agentId}`;
+  await stage.coordinator.clock.advance('1s');
+  const after = (await scoreOf(shy, 'checked'))!;
+  expect(after).toMatchObject({ lost: 1, completed: 0 });
+  expect(after.trust_score).toBeLessThan(before);
+  expect(await other.take()).toMatchObject({ task_id, attempt: 2 });
+});
+
+test('Q whitewash: with its key an agent is who it was; with another it is a stranger, whom no gate lets in and everything of whom is checked', async () => {
+  const agent = await join('washed');
+  await stage.admin(quarantineAgent, { params: { agent_id: agent.agentId }, body: { reason: 'caught in the act' } });
+  const same = await join('washed', agent.key);
+  expect(same.agentId).toBe(agent.agentId);
+  await submit('washed');
+  expect((await same.poll({ slots: 9 })).runs).toEqual([]);
+  const stranger = await join('washed');
+  expect(await stage.admin(getTrust, { params: { agent_id: stranger.agentId } })).toMatchObject({
+    standing: 'NEWCOMER',
+    trust_score: 0.5,
+  });
+  const gated = await givenOf(stranger, 'washed', { min_integrity: 0.1 }, 400);
+  expect(gated.tasks.filter((task_id) => gated.given.has(task_id))).toEqual([]);
+  const checked = await submit('washed', { verification: { policy: 'adaptive', comparator: { kind: 'exact' } } });
+  const run = (await stranger.poll({ slots: 9 })).runs.find(({ task_id }) => task_id === checked)!;
+  expect(await stranger.complete(run, 'x')).toMatchObject({ task_status: 'VERIFYING' });
 });
 
 const WHY = { reason: 'caught in the act' };
 const paramsOf = (agent: RawAgent) => ({ agent_id: agent.agentId });
 
-test('what an agent is called anew it has shown nothing of, and a ban of the agent holds for that, too', async () => {
+test('Q capability hopping, admin override audited: what an agent is called anew it has shown nothing of, and a ban of the agent holds for that, too', async () => {
   const agent = stage.rivalAgent;
   await agent.call(putCapabilities, { params: paramsOf(agent), body: { capabilities: ['fresh'] } });
   await work(['COMPLETED'], 'fresh');
@@ -206,7 +283,7 @@ test('what an agent is called anew it has shown nothing of, and a ban of the age
   ]);
 });
 
-test('one verdict said many times is one, and by whose clock it comes is no matter', async () => {
+test('Q clock-shifted evidence: one verdict said many times is one, and by whose clock it comes is no matter', async () => {
   const agent = stage.rivalAgent;
   const { sql, clock } = stage.coordinator;
   const find = (at: Date) => sql`
@@ -222,7 +299,7 @@ test('one verdict said many times is one, and by whose clock it comes is no matt
   ]);
 });
 
-test("another's fence moves nothing, neither its holder's trust nor that of who guessed it", async () => {
+test("Q guessed fence: another's moves nothing, neither its holder's trust nor that of who guessed it", async () => {
   const [holder, thief] = [stage.agent, stage.rivalAgent];
   const trusts = () =>
     Promise.all([holder, thief].map((it) => stage.coordinator.sql`select * from trust where agent_id = ${it.agentId}`));
@@ -233,7 +310,7 @@ test("another's fence moves nothing, neither its holder's trust nor that of who 
 });
 
 // The last, for it lets more time pass than tokens are good for.
-test('who waits out of sight, works on or restarts is as quarantined as before; only its time ends it, and nothing ends a ban', async () => {
+test('Q decay to escape quarantine: who waits out of sight, works on or restarts is as quarantined as before; only its time ends it, and nothing ends a ban', async () => {
   const agent = stage.rivalAgent;
   await stage.admin(quarantineAgent, { params: paramsOf(agent), body: { capability: 'work', ...WHY } });
   const standing = async () => (await scoreOf(agent))!.standing;

@@ -73,7 +73,7 @@ describe.each(POPULATIONS.map((population, n) => [population.name, population, E
 describe('beside the others', () => {
   const named = (part: string) => POPULATIONS.find(({ name }) => name.includes(part))!;
 
-  test('five anchors halve the time to trust, and hardly anybody honest is sent away', () => {
+  test('Q ring framing: five anchors halve the time to trust, and hardly anybody honest is sent away', () => {
     const anchored = played({ ...named('two hold'), anchors: 5 }, 'Muster', 1);
     expect(anchored.runs_to_trust).toBeLessThanOrEqual(12);
     expect(anchored.falsely_quarantined_percent).toBeLessThanOrEqual(2);
