@@ -3,7 +3,7 @@ import { createBatch, listBatchResults } from '@muster/shared/contract/batches';
 import type { CallOf } from '@muster/shared/contract/endpoint';
 import type { Json } from '@muster/shared/contract/fields';
 import { explainTask, getWorkload, listDeadLetters } from '@muster/shared/contract/queue';
-import { getRun, listRuns } from '@muster/shared/contract/runs';
+import { deleteRun, getRun, listRuns } from '@muster/shared/contract/runs';
 import { triggerSchedule } from '@muster/shared/contract/schedule-operations';
 import { createSchedule, listExecutions } from '@muster/shared/contract/schedules';
 import { createTask, retryTask, type Task } from '@muster/shared/contract/tasks';
@@ -78,6 +78,11 @@ describe('an answer and those who check it', () => {
     await answer(b, task_id, 'x');
     const task = await network.until(task_id, 'COMPLETED');
     expect(task).toMatchObject({ result_data: 'x', finality: 'verified', verification_note: null });
+    // The run that is its result goes with the task, though another came after it.
+    const [first] = task.runs;
+    await expect(network.admin(deleteRun, { params: { run_id: first!.run_id } })).rejects.toMatchObject({
+      code: 'conflict',
+    });
     expect(runsOf(task)).toEqual([
       { agent_id: a.agentId, replica: 0, status: 'COMPLETED' },
       { agent_id: b.agentId, replica: 1, status: 'COMPLETED' },
