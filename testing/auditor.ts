@@ -95,7 +95,7 @@ const INVARIANTS: Record<string, string> = {
     select task_id, state, suspect from verifications where (state = 'REVIEWING') <> (suspect is not null)`,
   'a run that was asked for is wanted, or runs, or has ended': `
     select q.task_id, q.replica, q.fence, v.state from replicas q left join verifications v using (task_id) left join leases l on l.fence = q.fence left join runs r on r.fence = q.fence
-    where q.fence is null and coalesce(v.state not in ('OPEN', 'VERIFYING', 'REVIEWING', 'ENDED'), true)
+    where q.fence is null and coalesce(v.state not in ('OPEN', 'VERIFYING', 'REVIEWING', 'ENDED') and (q.kind <> 'canary' or v.state <> 'AGREED'), true)
       or q.fence is not null and coalesce(l.replica, r.replica) is distinct from q.replica and not ${DELETED}`,
   'no two runs that check each other are of one party': `
     select v.task_id, array_agg(r.fence) as fences from verifications v join tasks t using (task_id)

@@ -29,7 +29,8 @@ held as (
   where v.task_id = (select task_id from chosen) returning v.task_id
 )
 insert into replicas (task_id, replica, kind, class_id, rank, trusted, since, alias)
-select task_id, ${CANARY}, 'canary', class_id, rank, false, (select now from clock), $2 from chosen join held using (task_id) returning class_id`;
+select task_id, ${CANARY}, 'canary', class_id, rank, false, (select now from clock), $2 from chosen join held using (task_id)
+on conflict do nothing returning class_id`;
 
 /**
  * Wants a run of a task whose answer is known, of somebody who has nothing to do with those that had it: verified, with the agreement of someone trusted,

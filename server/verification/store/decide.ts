@@ -96,11 +96,12 @@ export const foundOf = (sql: Sql, verdicts: readonly NewVerdict[]): Fragment => 
   select x.* from held join jsonb_to_recordset(${JSON.stringify(verdicts)}::text::jsonb)
     as x(fence bigint, kind text, task_id text, agent_id text, capability text, found text, vouched boolean, judge text) using (task_id)`;
 
-/** What rests on the word of agents that were found right since is verified. */
+/** What rests on the word of agents that were found right since is verified; not while they are looked back at, for that is whether it was right. */
 export const confirmed = (sql: Sql): Fragment => sql`
   update verifications set finality = 'verified' where task_id = any(array(
     select v.task_id from (select distinct agent_id, capability from found where found = 'RIGHT') f join verifications v
       on v.agent_id = f.agent_id and v.capability = f.capability and v.finality = 'provisional' and v.state = 'ACCEPTED'
+    where not exists (select from look_backs l where l.agent_id = f.agent_id and l.capability = f.capability)
     for update of v skip locked))`;
 
 /** The earlier results of whoever was found wrong are looked at again. `but`: of `found f`, whose are not. */

@@ -1,5 +1,6 @@
 import type { Verified } from '@muster/shared/contract/verification';
 import { runIdOf } from '@muster/shared/ids';
+import { eventually } from '@muster/testing/eventually';
 import { type Life, lane, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { createReporter } from '../../dispatch/report.ts';
@@ -14,6 +15,7 @@ import { wantCanary } from './canary.ts';
 import { disputeTask, postpone, settleTask } from './decide.ts';
 import { type Checking, listDue } from './due.ts';
 import { openVerifications } from './open.ts';
+import { takeResults } from './review.ts';
 
 const quiet = { tell() {}, on() {} } as unknown as Deps['notifier'];
 const log = console as unknown as Deps['log'];
@@ -61,7 +63,7 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     const { fence } = standings.get(first.agent_id)!.runs[0]!;
     await openVerifications(it.db.hot, [{ fence, wanted: partners, trusted: false, apart: 'owner' }]);
     await report(first, fence, 'x');
-    expect(await it.status(task_id!)).toBe('VERIFYING');
+    expect(await it.status(task_id!)).toBe(partners > 0 ? 'VERIFYING' : 'COMPLETED');
     return { task_id: task_id!, fence };
   }
   const take = (of: Verification, life: Life, want = 1) => of.claim({ ...life, want }, [classId]);
@@ -155,6 +157,68 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
       expect(await it.status(seen.task_id)).toBe(before);
       expect(await it.eventsOf(seen.task_id)).toEqual(events);
     });
+  });
+
+  test('a claim that what ends a check was in the way of is made again', async () => {
+    const [first, second] = await agents(2);
+    const { task_id } = await answered(first!);
+    const one = await coordinator();
+    const { admin } = it.openMore({ adminConnections: 1 });
+    await admin`begin`;
+    // It waits longer than the claim, which loses.
+    await admin`set local deadlock_timeout = '1min'`;
+    await admin`delete from verifications where task_id = ${task_id}`;
+    const taking = take(one, second!);
+    await eventually(
+      async () =>
+        (await it.sql`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)
+          .length > 0,
+    );
+    await admin`delete from replicas where task_id = ${task_id} and fence is null`;
+    await admin`rollback`;
+    expect(await taking).toMatchObject([{ task_id }]);
+  });
+
+  test('who is looked back at is not believed in all it did for one result that was right', async () => {
+    const [liar, good] = await agents(2);
+    for (let n = 0; n < 10; n += 1) await answered(liar!, { partners: 0 });
+    await it.sql`insert into look_backs values (${liar!.agent_id}, 'echo', false, 0, 0, muster_now())`;
+    expect(await takeResults(it.sql, 1)).toBe(8);
+    const one = await coordinator();
+    await one.check();
+    await one.refresh();
+    const [run] = await take(one, good!);
+    await report(good!, run!.fence, 'x');
+    await one.check();
+    expect(
+      await it.sql`select state, finality, count(*)::int as n from verifications group by 1, 2 order by 1`,
+    ).toEqual([
+      { state: 'ACCEPTED', finality: 'provisional', n: 2 },
+      { state: 'AGREED', finality: 'verified', n: 1 },
+      { state: 'REVIEWING', finality: 'provisional', n: 7 },
+    ]);
+  });
+
+  test('however many draw a canary at once, a task has one', async () => {
+    const [first, second] = await agents(2);
+    const standing = { streak: 10, standing: 'TRUSTED', faults: 0, wrong: 0, right: 5, quarantines: 0, fold_seq: 0 };
+    await it.sql`
+      insert into integrity ${it.sql({ agent_id: second!.agent_id, capability: 'echo', checked_at: new Date(), updated_at: new Date(), ...standing })}`;
+    const one = await coordinator();
+    for (let n = 0; n < 8; n += 1) {
+      await answered(first!);
+      await one.refresh();
+      const [run] = await take(one, second!);
+      await report(second!, run!.fence, 'x');
+      await one.check();
+    }
+    const pools = [it.openMore(), it.openMore(), it.openMore()];
+    const draws = Array.from({ length: 150 }, (_, n) =>
+      wantCanary(pools[n % 3]!.hot, { capability: 'echo', alias: `task_${n}` }),
+    );
+    const wanted = (await Promise.all(draws)).flat();
+    expect(wanted.length).toBeGreaterThan(0);
+    expect(await it.sql`select 1 from replicas where kind = 'canary'`).toHaveLength(wanted.length);
   });
 
   test('a check that begins twice is begun once; of a task that is claimed again it goes on', async () => {

@@ -3,6 +3,7 @@ import { CONCERNS, counting, type Lane, LIMITED, lanes, ROOMS } from '../../disp
 import { type ClaimedRun, RUN, TOLD } from '../../dispatch/store/held-runs.ts';
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
+import { retried } from '../../platform/retried.ts';
 import { runTimeout } from '../../tasks/store/times.ts';
 import { NAME, NAMES } from '../parties.ts';
 
@@ -71,16 +72,19 @@ from claimed order by fence`;
 
 const CLAIMS = { false: claiming(false), true: claiming(true) };
 
-/** Claims what is wanted of these classes for an agent. */
+/** Claims what is wanted of these classes for an agent. What ends a check locks it before its replicas, and this after: it may lose to that. */
 export async function claimWanted(
   hot: Sql,
   { agent_id, boot_id, want }: Claimant,
   of: readonly Lane[],
 ): Promise<ClaimedRun[]> {
-  const rows = await hot.unsafe<(Omit<ClaimedRun, 'fence'> & { fence: string })[]>(
-    CLAIMS[`${of.some(({ limited }) => limited)}`],
-    [agent_id, boot_id, want, ...LIMITED.map((name) => arrayLiteral(of.map((lane) => lane[name])))],
-    { prepare: true },
+  const values = [agent_id, boot_id, want, ...LIMITED.map((name) => arrayLiteral(of.map((lane) => lane[name])))];
+  const rows = await retried(() =>
+    hot.unsafe<(Omit<ClaimedRun, 'fence'> & { fence: string })[]>(
+      CLAIMS[`${of.some(({ limited }) => limited)}`],
+      values,
+      { prepare: true },
+    ),
   );
   return rows.map((row) => ({ ...row, fence: Number(row.fence) }));
 }
