@@ -148,7 +148,7 @@ export async function findEndedRuns(
 /** The status of the task a run belonged to, as its agent is told it: whether and by whom an answer is checked is not for it to know. */
 export async function findTaskStatus(hot: Sql, fence: number): Promise<string | undefined> {
   const rows = await hot.unsafe<{ status: string }[]>(
-    `select case when s.verification is not null and r.status = 'COMPLETED' then 'VERIFYING' else s.status end as status
+    `select case when s.verification is not null and r.status = 'COMPLETED' then 'VERIFYING' when r.replica <> 0 then 'PENDING' else s.status end as status
      from runs r cross join lateral (select status, verification from task_state where task_id = r.task_id offset 0) s where r.fence = $1::bigint`,
     [String(fence)],
     { prepare: true },

@@ -3,7 +3,7 @@ import { runIdOf } from '@muster/shared/ids';
 import { eventually } from '@muster/testing/eventually';
 import { type Life, lane, openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { createReporter } from '../../dispatch/report.ts';
+import { createReporter, reportResult } from '../../dispatch/report.ts';
 import { claimTasks } from '../../dispatch/store/claim.ts';
 import type { Deps } from '../../platform/ctx.ts';
 import { createClasses } from '../../tasks/classes.ts';
@@ -177,6 +177,21 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     await admin`delete from replicas where task_id = ${task_id} and fence is null`;
     await admin`rollback`;
     expect(await taking).toMatchObject([{ task_id }]);
+  });
+
+  test('who gives back a run that checks another is told what it would be of any, however often it says so', async () => {
+    const [first, second] = await agents(2);
+    await answered(first!);
+    const [run] = await take(await coordinator(), second!);
+    const { fence } = run!;
+    const give = () =>
+      reportResult(
+        { db: it.db, reporter: createReporter({ db: it.db, notifier: quiet }, { reported() {} }) },
+        second!,
+        { run_id: runIdOf(fence), fence, outcome: 'RETURNED' },
+      );
+    expect(await give()).toEqual({ applied: true, task_status: 'PENDING' });
+    expect(await give()).toEqual({ applied: false, task_status: 'PENDING' });
   });
 
   test('who is looked back at is not believed in all it did for one result that was right', async () => {
