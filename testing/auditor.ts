@@ -99,7 +99,7 @@ const INVARIANTS: Record<string, string> = {
       or q.fence is not null and coalesce(l.replica, r.replica) is distinct from q.replica and not ${DELETED}`,
   'no two runs that check each other are of one party': `
     select v.task_id, array_agg(r.fence) as fences from verifications v join tasks t using (task_id)
-    join (select fence, task_id, agent_id, replica from runs union all select fence, task_id, agent_id, replica from leases) r
+    join (select fence, task_id, agent_id, replica from runs where status = 'COMPLETED' union all select fence, task_id, agent_id, replica from leases) r
       on r.task_id = v.task_id and r.fence > t.reset_fence and r.replica > 0
     join agents a on a.agent_id = r.agent_id
     group by v.task_id, case v.apart when 'owner' then a.owner else a.enrollment_token_id end having count(*) > 1`,

@@ -96,6 +96,11 @@ async function carryOut(
     case 'relax':
       notifier.tell('wanted', await store.relaxWanted(sql, it, step.until));
       return done(true);
+    case 'readmit': {
+      const classIds = await store.readmitParties(sql, it, step.note);
+      notifier.tell('wanted', classIds);
+      return done(classIds.length > 0);
+    }
     case 'ask': {
       const classIds = await store.askMore(sql, it, await moreOf(looking, it, facts, step));
       notifier.tell('wanted', classIds);

@@ -145,7 +145,7 @@ describe('while somebody is asked', () => {
   test.each([
     ['accept', [0], { do: 'settle', winner: 1, finality: 'provisional', note: expect.stringMatching(/deadline/) }],
     ['fail', [0], { do: 'dispute', code: 'unverified' }],
-    ['wait', [0], { do: 'postpone', until: null, note: expect.stringMatching(/deadline/) }],
+    ['wait', [0], { do: 'readmit', note: expect.stringMatching(/deadline/) }],
     ['accept', [0, 1], { do: 'dispute', code: 'disputed' }],
     ['fail', [0, 1], { do: 'dispute', code: 'disputed' }],
     ['fail', [0, 0], { do: 'settle', finality: 'verified' }],

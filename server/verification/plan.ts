@@ -17,6 +17,8 @@ export type Step =
   | { do: 'postpone'; until: number | null; note: string | null }
   /** What was wanted of somebody trusted is wanted of anybody. */
   | { do: 'relax'; until: number }
+  /** It is waited for anybody, be it who has had it and gave no answer. */
+  | { do: 'readmit'; note: string }
   | { do: 'ask'; kind: Kind; count: number; audited: boolean | null }
   | {
       do: 'settle';
@@ -95,7 +97,7 @@ function otherwise(it: Checking, facts: Facts, p: Parameters): Step {
   const { verification } = it;
   const ruling = rule(it, facts, p);
   if (ruling?.is === 'DECIDED') return settled(it, ruling, it.audited);
-  if (verification.otherwise === 'wait') return { do: 'postpone', until: null, note: NOBODY };
+  if (verification.otherwise === 'wait') return { do: 'readmit', note: NOBODY };
   if (facts.equal.some((first) => first !== 0))
     return { do: 'dispute', code: 'disputed', reason: `the answers differ, and ${NOBODY}` };
   if (verification.otherwise === 'fail') return { do: 'dispute', code: 'unverified', reason: NOBODY };

@@ -39,6 +39,23 @@ export async function relaxWanted(sql: Sql, seen: Seen, until: number): Promise<
   return rows.map((row) => Number(row.class_id));
 }
 
+/**
+ * Lets those have what is wanted who have had the task and gave no answer: where there are few, one that was restarted may be the only one that can check it.
+ * Not before the deadline, for who is given it again knows that it checks. Waits on, and answers the classes it is of.
+ */
+export async function readmitParties(sql: Sql, seen: Seen, note: string): Promise<number[]> {
+  const rows = await retried(
+    () => sql<{ class_id: string }[]>`
+      update verifications v set check_at = null, note = ${note}, turn = v.turn + 1, parties = array(
+        select distinct unnest(${sql.unsafe(NAMES('a'))}) from (
+          select agent_id from runs r where r.task_id = v.task_id and r.fence > t.reset_fence and r.replica >= 0 and r.status = 'COMPLETED'
+          union all select agent_id from leases l where l.task_id = v.task_id
+        ) had join agents a using (agent_id))
+      from tasks t where ${still(sql, seen)} and t.task_id = v.task_id and v.state = 'VERIFYING' returning t.class_id`,
+  );
+  return rows.map((row) => Number(row.class_id));
+}
+
 /** What more is asked. `audited`: whether those who agree are judged by a third, where that is known. */
 export interface More {
   kind: Kind;

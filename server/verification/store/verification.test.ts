@@ -194,6 +194,30 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     expect(await give()).toEqual({ applied: false, task_status: 'PENDING' });
   });
 
+  test('where nobody else comes in time who gave a run back may have it again, and who has answered not', async () => {
+    const [first, second] = await agents(2);
+    const { task_id } = await answered(first!);
+    const one = await coordinator();
+    const [run] = await take(one, second!);
+    await createReporter({ db: it.db, notifier: quiet }, { reported() {} }).report(second!, [
+      { run_id: runIdOf(run!.fence), fence: run!.fence, outcome: 'RETURNED' },
+    ]);
+    const look = async (after: string) => {
+      await it.clock.advance(after);
+      await it.sql`update presence set lease_expires_at = muster_now() + interval '1 hour'`;
+      await one.check();
+      await one.refresh();
+      return { own: await take(one, first!), other: await take(one, second!) };
+    };
+    expect(await look('0s')).toEqual({ own: [], other: [] });
+    expect(await look('60s')).toEqual({ own: [], other: [] });
+    const { own, other } = await look('60s');
+    expect(own).toEqual([]);
+    await report(second!, other[0]!.fence, 'x');
+    await one.check();
+    expect(await it.status(task_id)).toBe('COMPLETED');
+  });
+
   test('who is looked back at is not believed in all it did for one result that was right', async () => {
     const [liar, good] = await agents(2);
     for (let n = 0; n < 10; n += 1) await answered(liar!, { partners: 0 });
