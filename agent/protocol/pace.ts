@@ -1,7 +1,8 @@
 import { backoffMs } from '@muster/shared/backoff';
 
 const BASE_MS = 250;
-const CAP_MS = 10_000;
+/** Shorter than the five seconds after which a result is to be there when an outage is over. */
+const CAP_MS = 4_000;
 
 /** How long to leave the coordinator alone after failures: its own `Retry-After`, or longer and longer with jitter. */
 export class Pace {

@@ -7,7 +7,7 @@ import { replayTrust } from '@muster/shared/contract/trust';
 import { eventually, History } from '@muster/testing';
 import { assertFindings, checkCancels, checkClaims, checkResults, checkSubmits } from '@muster/testing/checkers';
 import { checkOnce, checkReplays } from '@muster/testing/checkers/answers';
-import { checkReruns } from '@muster/testing/checkers/order';
+import { checkCaps, checkNeeds, checkReruns } from '@muster/testing/checkers/order';
 import { randomOf, seedOf } from '@muster/testing/random';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
@@ -236,6 +236,7 @@ test(
       }));
       return persist(() => admin(createBatch, { body: { tasks } }, { headers: { 'idempotency-key': `I12-${g}` } }));
     };
+    const history = new History();
     let open = true;
     const done = async () => {
       await inParallel(graphs, 16, submit);
@@ -255,7 +256,7 @@ test(
         done().finally(() => {
           open = false;
         }),
-        workAll(cluster, new History(), {
+        workAll(cluster, history, {
           agents: 4,
           slots: 100,
           over: () => !open,
@@ -275,6 +276,10 @@ test(
     select t.task_id, s.task_id as needs from tasks t join runs r using (task_id) join task_state s on s.task_id = any(t.depends_on)
     where 'I12' = any(t.tags) and (s.finished_at is null or r.assigned_at < s.finished_at or s.status <> 'COMPLETED' and t.on_dependency_failure <> 'run')`;
     expect(early).toEqual([]);
+    const bound = await cluster.sql<{ task_id: string; depends_on: string[] }[]>`
+    select task_id, depends_on from tasks where 'I12' = any(tags) and depends_on is not null and on_dependency_failure <> 'run'`;
+    const needs = new Map(bound.map(({ task_id, depends_on }) => [task_id, depends_on]));
+    assertFindings([checkNeeds(history.entries, needs)], { minimum: GRAPHS });
   },
   TIMEOUT_MS,
 );
@@ -313,6 +318,7 @@ test(
         await cluster.sql<[{ n: number }]>`
         select count(*)::int as n from task_state where 'I11' = any(tags) and status in ('PENDING', 'ASSIGNED', 'RUNNING', 'BLOCKED')`
       )[0].n;
+    const history = new History();
     let open = true;
     const excess: unknown[] = [];
     let samples = 0;
@@ -348,7 +354,7 @@ test(
         change().finally(() => {
           open = false;
         }),
-        workAll(cluster, new History(), {
+        workAll(cluster, history, {
           agents: 6,
           slots: 4,
           over: () => !open,
@@ -363,6 +369,12 @@ test(
     expect(kills).toBeGreaterThan(0);
     expect(excess).toEqual([]);
     expect(samples).toBeGreaterThan(20);
+    const keyed = await cluster.sql<{ task_id: string; concurrency_key: string | null }[]>`
+      select task_id, concurrency_key from tasks where 'I11' = any(tags)`;
+    const keyOf = new Map(keyed.map(({ task_id, concurrency_key }) => [task_id, concurrency_key]));
+    const keysOf = ({ task_id }: { task_id: string }) => ['all', keyOf.get(task_id) ?? []].flat();
+    const most = (key: string) => (key === 'all' ? 8 : 1);
+    assertFindings([checkCaps(history.entries, { keysOf, most })], { minimum: LIMITED / 2 });
     expect(await cluster.sql`select * from concurrency_limits where held <> 0`).toEqual([]);
     for (const { params } of limits) await admin(deleteLimit, { params });
   },

@@ -2,7 +2,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { importSchedules } from '@muster/shared/contract/schedule-operations';
 import { getSchedule, listExecutions } from '@muster/shared/contract/schedules';
 import { listTasks } from '@muster/shared/contract/tasks';
-import { type CoordinatorProcess, eventually, type KillablePostgres } from '@muster/testing';
+import { type CoordinatorProcess, eventually, History, type KillablePostgres } from '@muster/testing';
+import { assertFindings } from '@muster/testing/checkers';
+import { checkTicks } from '@muster/testing/checkers/ticks';
 import { type Random, randomOf } from '@muster/testing/random';
 import { expect, test } from 'vitest';
 import { inParallel, type Network, networkAt, supervise } from '../fixtures/network.ts';
@@ -136,6 +138,11 @@ test(
       'late while Postgres was there': usually,
       'late across a kill of Postgres': acrossKill,
     });
+    const history = new History();
+    for (const { schedule_id, scheduled_at, lateness_ms } of fired)
+      history.told('muster', 'fire', {}, { schedule_id, at: Date.parse(scheduled_at) + lateness_ms! });
+    const inTime = checkTicks(history.entries, new Map(ids.map((id) => [id, due])), { windowMs: LATE_MS.acrossKill });
+    assertFindings([inTime], { minimum: SECONDS * SCHEDULES });
     for (const [n, of] of times.entries()) expect(of, `the due times of ${ids[n]}`).toEqual(due);
     expect(fired.every(({ status }) => status === 'FIRED')).toBe(true);
     expect(tasks.map(({ task_id }) => task_id).sort()).toEqual(fired.map(({ task_id }) => task_id).sort());
