@@ -16,8 +16,7 @@ export const ROWS: readonly Mutant[] = [
     caughtBy: [
       {
         file: 'e2e/invariants/acknowledged.test.ts',
-        of: 'a submit',
-        test: 'is not acknowledged before its rows are there',
+        test: 'what was asked is not acknowledged before its rows are there',
       },
     ],
   },
