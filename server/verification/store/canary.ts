@@ -13,16 +13,19 @@ with clock as materialized (select muster_now() as now),
 newest as materialized (
   select task_id from verifications where capability = $1 and state = 'AGREED' and finality = 'verified' order by decided_at desc limit ${AMONG}
 ),
+drawn as materialized (
+  select task_id from newest n
+  where (select count(*) from replicas q where q.task_id = n.task_id and q.replica = ${CANARY}) = 0
+    and (select count(*) from runs r cross join lateral (
+      select 1 from verdicts d where d.fence = r.fence and d.found = 'RIGHT' and d.vouched offset 0) d where r.task_id = n.task_id) > 0
+  order by random() limit 1
+),
 chosen as materialized (
-  select v.task_id, t.* from newest n cross join lateral (
-    select task_id from verifications v where v.task_id = n.task_id and case state when 'AGREED' then finality end = 'verified'
-      and (select count(*) from replicas q where q.task_id = n.task_id and q.replica = ${CANARY}) = 0
-      and (select count(*) from runs r cross join lateral (
-        select 1 from verdicts d where d.fence = r.fence and d.found = 'RIGHT' and d.vouched offset 0) d where r.task_id = n.task_id) > 0
-    for no key update skip locked
+  select v.task_id, t.* from drawn d cross join lateral (
+    select task_id from verifications v where v.task_id = d.task_id and case state when 'AGREED' then finality end = 'verified' for no key update skip locked
   ) v cross join lateral (
     select class_id, rank, (verification ->> 'deadline_seconds')::float8 as deadline_seconds from tasks where tasks.task_id = v.task_id offset 0
-  ) t order by random() limit 1
+  ) t
 ),
 held as (
   update verifications v set turn = v.turn + 1, check_at = (select now from clock) + (select deadline_seconds from chosen) * interval '1 second'
