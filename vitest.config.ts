@@ -16,5 +16,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // Longer than a machine with other things to do takes.
+    expect: { poll: { timeout: 15_000 } },
   },
 });

@@ -176,7 +176,8 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     );
     await admin`delete from replicas where task_id = ${task_id} and fence is null`;
     await admin`rollback`;
-    expect(await taking).toMatchObject([{ task_id }]);
+    // Sent again before the roll back, it passes over what is still locked.
+    expect([...(await taking), ...(await take(one, second!))]).toMatchObject([{ task_id }]);
   });
 
   test('who gives back a run that checks another is told what it would be of any, however often it says so', async () => {
