@@ -12,8 +12,14 @@ const PROGRAMS_ENV = 'MUSTER_TEST_PROGRAMS';
 export async function programArgs(path: string): Promise<string[]> {
   if (!path.endsWith('.ts')) return [path];
   const folder = process.env[PROGRAMS_ENV];
-  return folder ? [await inOneFile(path, folder)] : ['--import', 'tsx', '--conditions=development', path];
+  if (!folder) return ['--import', 'tsx', '--conditions=development', path];
+  const file = made.get(path) ?? inOneFile(path, folder);
+  made.set(path, file);
+  return [await file];
 }
+
+/** What this process has made, or is making: several may ask at once. */
+const made = new Map<string, Promise<string>>();
 
 /** From here on programs start from one file each: in a tenth of the time, and many tests kill and start them over and over. */
 export function keepPrograms(root: string): () => void {
@@ -54,7 +60,7 @@ async function inOneFile(path: string, folder: string): Promise<string> {
       },
     ],
   });
-  // Several may make it at once; each sees a whole one.
+  // Several processes may make it at once; each sees a whole one.
   renameSync(draft, file);
   return file;
 }
