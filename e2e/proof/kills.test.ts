@@ -86,7 +86,8 @@ async function startWorld(): Promise<World & { url: string }> {
     const args = ['--slots', String(SLOTS)];
     return supervisor.agent({ url: at, enrollment_token, name, args, hear: historian(history, name) });
   });
-  const sql = postgres(database.url, { max: 4, onnotice: () => {}, backoff: () => 0.1 });
+  // The driver's look for types is caught by nobody when Postgres is killed under it.
+  const sql = postgres(database.url, { max: 4, onnotice: () => {}, backoff: () => 0.1, fetch_types: false });
   onTestFinished(() => sql.end({ timeout: 1 }));
   const detections = { silent: [], reborn: [], left: [] };
   return { url, sql, history, database, coordinators: keeperOf(coordinators), agents: keeperOf(agents), detections };
@@ -275,11 +276,11 @@ test(
     expect(world.agents.crashes).toBe(0);
     await auditRows(sql);
     await expectTrustReplayed(world);
-    expect(reborn.length).toBeGreaterThan(0);
     expect(timesOf(reborn).p99).toBeLessThanOrEqual(SOON_MS.reborn);
     expect(timesOf(silent).p99).toBeLessThanOrEqual(SOON_MS.silent);
     expect(timesOf(left).p99).toBeLessThanOrEqual(SOON_MS.left);
-    if (WHOLE) expect(silent.length).toBeGreaterThanOrEqual(KILLS.agent / 12);
+    // Of the few that are killed in CI none may have had work.
+    if (WHOLE) for (const { length } of [silent, reborn]) expect(length).toBeGreaterThanOrEqual(KILLS.agent / 12);
   },
   WHOLE ? 1_800_000 * SLACK : 300_000,
 );
