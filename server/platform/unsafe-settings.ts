@@ -1,8 +1,8 @@
 import { BlockList, isIP } from 'node:net';
 
-/** What stands where a secret should be put: of a hundred million keys made at random, hardly one holds any of these. */
+/** What stands where a secret should be put: of ten million keys made at random hardly one holds any of these. */
 const PLACEHOLDER =
-  /example|change[-_]?me|placeholder|(?<![0-9a-z])your[-_]|replace[-_]|secret|passwor[dt]|123456789|abcdefgh|[<>]/i;
+  /example|change[-_]?me|placeholder|(?<![0-9a-z])your[-_]|replace[-_]|secret|passwor[dt]|12345678|abcdefg|[<>]/i;
 /** Fewer different characters than this are no secret, however many there are of them. */
 const MIN_DISTINCT = 6;
 /** The Ed25519 key of RFC 8037, appendix A, private half and public: everybody has it. */
