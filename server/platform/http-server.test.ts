@@ -1,4 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -319,6 +321,20 @@ test('connections beyond the limit are closed, and those there are go on', async
   await new Line(port).closed;
   expect((await two.last(`${GET}Connection: close\r\n\r\n`)).status).toBe(200);
   expect((await one.last(`${GET}Connection: close\r\n\r\n`)).status).toBe(200);
+});
+
+const CROWD = 1_000;
+const SOMAXCONN = '/proc/sys/net/core/somaxconn';
+const kernelKeeps = existsSync(SOMAXCONN) ? Number(readFileSync(SOMAXCONN, 'utf8')) : 0;
+test.runIf(kernelKeeps >= CROWD)('a crowd that comes while the server is busy waits to be taken in', async () => {
+  const { port } = await serve();
+  const crowd = `
+    let there = 0;
+    const come = () => { if (++there === ${CROWD}) process.exit(0); };
+    for (let n = 0; n < ${CROWD}; n += 1) require('node:net').connect(${port}, '127.0.0.1', come);
+    setTimeout(() => process.exit(1), 5_000);`;
+  // Meanwhile this process does nothing else.
+  expect(spawnSync(process.execPath, ['-e', crowd]).status).toBe(0);
 });
 
 test('a caller that is gone before it is refused harms nobody', async () => {
