@@ -37,8 +37,8 @@ export async function proveMutants({ only, workers }: { only: readonly string[];
 async function proveSound(root: string, mutants: readonly Mutant[], workers: number): Promise<boolean> {
   const began = performance.now();
   const named = [...new Set([...ALIVE, ...mutants.flatMap(({ caughtBy }) => caughtBy)])];
-  const failed = (await runTests(root, named, workers)).filter(({ ok }) => !ok);
-  for (const it of failed) console.log(`FAILS WITHOUT ANY MUTANT: ${shown(it)}: ${it.why}`);
+  const failed = (await runTests(root, named, workers)).filter(({ status }) => status !== 'passed');
+  for (const it of failed) console.log(`${it.status.toUpperCase()} WITHOUT ANY MUTANT: ${shown(it)}: ${it.why}`);
   console.log(`${named.length - failed.length} of ${named.length} tests pass without a mutant (${seconds(began)} s)`);
   return failed.length === 0;
 }
@@ -48,14 +48,21 @@ async function prove(root: string, mutant: Mutant, workers: number): Promise<boo
   const restore = mutate(root, mutant);
   const outcomes = await runTests(root, [...mutant.caughtBy, ...ALIVE], workers).finally(restore);
   const failing = outcomes.slice(0, mutant.caughtBy.length);
-  const dead = outcomes.slice(mutant.caughtBy.length).filter(({ ok }) => !ok);
+  const dead = outcomes.slice(mutant.caughtBy.length).filter(({ status }) => status !== 'passed');
   const cell = [
-    ...failing.map((it) => (it.ok ? `**SURVIVES** ${shown(it)}` : `${shown(it)} (${said(it)})`)),
+    ...failing.map((it) => `${VERDICTS[it.status]}${shown(it)}${it.why && ` (${said(it)})`}`),
     ...dead.map((it) => `**DOES NOT WORK AT ALL** ${shown(it)} (${said(it)})`),
   ].join('<br>');
   console.log(`| ${mutant.name} | ${mutant.why} | ${cell} | ${seconds(began)} |`);
-  return dead.length === 0 && failing.every(({ ok }) => !ok);
+  return dead.length === 0 && failing.every(({ status }) => status === 'failed');
 }
+
+/** What is said of a test that was to fail. */
+const VERDICTS: Record<Outcome['status'], string> = {
+  failed: '',
+  passed: '**SURVIVES** ',
+  'not run': '**WAS NOT RUN** ',
+};
 
 /** What a test failed with, as a cell of a table bears it. */
 const said = ({ why }: Outcome) => `\`${why.replace(/[`|]/g, "'").slice(0, 160)}\``;

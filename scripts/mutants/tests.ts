@@ -3,13 +3,14 @@ import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Named } from './mutant.ts';
 
-/** What became of a test that was named. `why`: the first line of what it failed with. */
+/** What became of a test that was named. `why`: the first line of what it failed with, or of why it did not run. */
 export interface Outcome extends Named {
-  ok: boolean;
+  status: 'passed' | 'failed' | 'not run';
   why: string;
 }
 
-interface Report {
+/** What vitest reports, of which this is read. */
+export interface Report {
   testResults: { name: string; message: string; assertionResults: Assertion[] }[];
 }
 interface Assertion {
@@ -22,7 +23,7 @@ interface Assertion {
 const TEST_MS = 120_000;
 const PATIENCE_MS = 20 * 60_000;
 
-/** Runs the tests that are named, and no others, in the tree at `root`. One that is not there has failed. */
+/** Runs the tests that are named, and no others, in the tree at `root`. */
 export async function runTests(root: string, named: readonly Named[], workers: number): Promise<Outcome[]> {
   const report = join(root, 'report.json');
   rmSync(report, { force: true });
@@ -42,12 +43,14 @@ export async function runTests(root: string, named: readonly Named[], workers: n
   );
 }
 
-function outcomeOf(named: Named, result: Report['testResults'][number] | undefined): Outcome {
+/** What the report of its file says of a test. One that is not there, or was not come to, is no test that failed. */
+export function outcomeOf(named: Named, result: Report['testResults'][number] | undefined): Outcome {
   const pattern = new RegExp(patternOf(named));
   const ran = result?.assertionResults.filter((it) => pattern.test(it.fullName) && isOver(it.status)) ?? [];
   const failed = ran.find(({ status }) => status === 'failed');
-  const [why = ''] = failed?.failureMessages ?? [ran.length > 0 ? '' : result?.message || 'there is no such test'];
-  return { ...named, ok: ran.length > 0 && !failed, why: why.split('\n')[0]! };
+  const status = failed ? 'failed' : ran.length > 0 ? 'passed' : 'not run';
+  const [why = ''] = failed?.failureMessages ?? [status === 'passed' ? '' : result?.message || 'there is no such test'];
+  return { ...named, status, why: why.split('\n')[0]! };
 }
 
 const patternOf = ({ of = '', test }: Named): string => `${escaped(of)}.*${escaped(test)}`;
