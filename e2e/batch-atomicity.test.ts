@@ -1,14 +1,19 @@
 import { createBatch } from '@muster/shared/contract/batches';
-import { cancelTasks } from '@muster/shared/contract/bulk';
 import type { CallOf, ResponseOf } from '@muster/shared/contract/endpoint';
+import { History } from '@muster/testing';
+import { assertFindings } from '@muster/testing/checkers';
+import { checkBatches } from '@muster/testing/checkers/answers';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import postgres from 'postgres';
+import { expect, onTestFinished, test } from 'vitest';
 import { inParallel, startNetwork, startProcessNetwork, supervise, type TestNetwork } from './fixtures/network.ts';
 import { SCALE, TIMEOUT_MS } from './invariants/cluster.ts';
 
 type Tasks = CallOf<typeof createBatch>['body']['tasks'];
 type Answer = ResponseOf<typeof createBatch>;
 
+/** How many tasks a batch has that is cut off. */
+const SIZE = 1_000;
 const REFS = ['a', 'b', 'c', 'd', 'nobody'];
 const maybe = <T>(arbitrary: fc.Arbitrary<T>, freq: number) => fc.option(arbitrary, { nil: undefined, freq });
 /** A member as small as it can be said; `key` is open already, or is not. */
@@ -107,31 +112,35 @@ test(
 );
 
 async function tenBatches(network: Awaited<ReturnType<typeof startProcessNetwork>>, round: number): Promise<void> {
+  const sql = postgres(network.coordinator.databaseUrl!, { max: 1, onnotice: () => {} });
+  onTestFinished(() => sql.end({ timeout: 1 }));
+  const history = new History();
   const marks = Array.from({ length: 10 }, (_, n) => `batch ${round}.${n}`);
-  const submit = (mark: string): Promise<Answer> => {
-    const tasks = Array.from({ length: 1_000 }, (_, n) => ({ task_type: 'work', input_data: n, client_id: mark }));
-    return network.admin(createBatch, { body: { tasks } }, { headers: { 'idempotency-key': mark.replace(' ', '-') } });
+  const submit = (mark: string) => {
+    const tasks = Array.from({ length: SIZE }, (_, n) => ({ task_type: 'work', input_data: n, client_id: mark }));
+    const headers = { 'idempotency-key': mark.replace(' ', '-') };
+    return history.call('submitter', 'batch', { key: mark, size: SIZE }, async () => {
+      const { results } = await network.admin(createBatch, { body: { tasks } }, { headers });
+      return { task_ids: results.map(({ task_id }) => task_id) };
+    });
   };
-  const matching = async (body: { client_id?: string; task_type?: string }) =>
-    (await network.admin(cancelTasks, { body, query: { dry_run: 'true' } })).matched;
-  const acknowledged = new Set<string>();
+  /** The tasks of each batch, in its order. */
+  const made = async () => {
+    const rows = await sql<{ client_id: string; task_ids: string[] }[]>`
+      select client_id, array_agg(task_id order by batch_index) as task_ids from tasks where client_id = any(${marks}) group by 1`;
+    return new Map(rows.map(({ client_id, task_ids }) => [client_id, task_ids]));
+  };
   // The first answer kills it: however many come at the same moment, those that are sent next meet a dead one.
-  const killing = (mark: string) => () => {
-    acknowledged.add(mark);
-    network.coordinator.kill('SIGKILL');
-  };
-  await inParallel(marks, 8, (mark) => submit(mark).then(killing(mark), () => {}));
-  const unanswered = marks.length - acknowledged.size;
+  const kill = () => network.coordinator.kill('SIGKILL');
+  await inParallel(marks, 8, (mark) => submit(mark).then(kill, () => {}));
   await network.coordinator.restart('SIGKILL');
-  for (const mark of marks) {
-    const count = await matching({ client_id: mark });
-    expect(acknowledged.has(mark) ? [1_000] : [0, 1_000], mark).toContain(count);
-  }
-  expect(unanswered, 'batches that met a dead coordinator').toBeGreaterThan(0);
-  for (const mark of marks) {
-    // What was made before is answered, not made again; ids come in the order of the tasks.
-    const ids = (await submit(mark)).results.map(({ task_id }) => task_id);
-    expect(ids).toEqual([...ids].sort());
-  }
-  expect(await matching({ task_type: 'work' })).toBe(10_000 * round);
+  assertFindings([checkBatches(history.entries, await made())], { minimum: marks.length });
+  const unanswered = history.entries.filter(({ phase }) => phase === 'unknown');
+  expect(unanswered.length, 'batches that met a dead coordinator').toBeGreaterThan(0);
+  // What was made before is answered, not made again; ids come in the order of the tasks.
+  for (const mark of marks) await submit(mark);
+  const all = await made();
+  assertFindings([checkBatches(history.entries, all)], { minimum: 2 * marks.length });
+  for (const ids of all.values()) expect(ids).toEqual(ids.toSorted());
+  expect([...all.values()].map(({ length }) => length)).toEqual(marks.map(() => SIZE));
 }

@@ -1,33 +1,19 @@
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSupervisor, startCoordinator } from '@muster/testing';
 import { expect, test } from 'vitest';
+import { beginSubmit } from './fixtures/slow-submit.ts';
 
 const statusOf = async (url: string) => (await fetch(`${url}/readyz`)).status;
 
 test('a coordinator that drains says so and still answers what it had begun', async () => {
   await using coordinator = await startCoordinator();
-  const body = JSON.stringify({ task_type: 'work', input_data: 'begun before' });
-  const slow = request(`${coordinator.url}/aitp/tasks`, {
-    method: 'POST',
-    headers: {
-      authorization: `Bearer ${coordinator.adminKey}`,
-      'content-type': 'application/json',
-      'content-length': body.length,
-    },
-  });
-  const answered = once(slow, 'response');
-  await new Promise<void>((resolve) => void slow.write(body.slice(0, 10), () => resolve()));
+  const slow = await beginSubmit(coordinator, { task_type: 'work', input_data: 'begun before' });
   expect(await statusOf(coordinator.url)).toBe(200);
   const stopping = coordinator.stop();
   expect(await statusOf(coordinator.url)).toBe(503);
-  slow.end(body.slice(10));
-  const [response] = await answered;
-  expect(response.statusCode).toBe(201);
-  response.resume();
+  expect((await slow.finish()).status).toBe(201);
   await stopping;
   await expect(fetch(`${coordinator.url}/readyz`)).rejects.toThrow();
 });

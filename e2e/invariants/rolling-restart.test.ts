@@ -7,11 +7,14 @@ import { assertFindings, checkResults, checkSubmits } from '@muster/testing/chec
 import { checkAnswers } from '@muster/testing/checkers/answers';
 import { checkReruns } from '@muster/testing/checkers/order';
 import { expect, onTestFinished, test } from 'vitest';
+import { beginSubmit } from '../fixtures/slow-submit.ts';
 import { type Cluster, SCALE, startCluster, TIMEOUT_MS } from './cluster.ts';
 import { workAll } from './workers.ts';
 
 /** A fiftieth of what is promised, unless said, but each coordinator once. */
 const RESTARTS = Math.max(2, Math.round(0.4 * SCALE));
+/** What a coordinator has begun to answer when it is told to end. */
+const BEGUN = [1, 2, 3, 4];
 /** How long a drained coordinator may take to be gone, in milliseconds. */
 const GONE_MS = 10_000;
 /** And until it says so, on a machine that is busy with all the rest of it; 100 on a quiet one. */
@@ -32,15 +35,22 @@ test(
     const submitting = async (lane: number) => {
       for (let n = 0; !over; n += 1) {
         const headers = { 'idempotency-key': `I19-${lane}-${n}` };
-        const body = { task_type: 'work', input_data: n, max_retries: 0, tags: ['I19'] };
+        const body = { task_type: 'work', input_data: n, max_retries: 3, tags: ['I19'] };
         await history.call(`driver-${lane}`, 'submit', {}, () => admin(createTask, { body }, { headers }));
         await pause(20);
       }
     };
+    /** What only the one that is told to end can answer: submits of which half is there. The returned function says the rest. */
+    const begin = async ({ url }: CoordinatorProcess) => {
+      const body = { task_type: 'work', input_data: 'begun before', tags: ['I19'] };
+      const submits = await Promise.all(BEGUN.map(() => beginSubmit({ url, adminKey: cluster.adminKey }, body)));
+      return () => Promise.all(submits.map((it, n) => history.call(`slow-${n}`, 'submit', {}, () => it.finish())));
+    };
     const restarting = async () => {
       for (let n = 0; n < RESTARTS; n += 1) {
         const before = done;
-        await restart(cluster.coordinators[n % 2]!);
+        const coordinator = cluster.coordinators[n % 2]!;
+        await restart(coordinator, await begin(coordinator));
         while (done === before) await pause(20);
       }
     };
@@ -48,15 +58,11 @@ test(
       // What was submitted last is done too.
       left = () => submitted(history) - done;
     });
-    const act = () => ({
-      ending: { outcome: 'COMPLETED' as const },
-      times: 1,
+    const act = () => {
+      done += 1;
       // Held for longer than it takes to be handed out, so that there are always some.
-      async meanwhile() {
-        await pause(300);
-        done += 1;
-      },
-    });
+      return { ending: { outcome: 'COMPLETED' as const }, times: 1, takesMs: 300 };
+    };
     await Promise.all([
       restarting().finally(() => {
         over = true;
@@ -109,16 +115,19 @@ function withEither(cluster: Cluster, failures: string[]): Cluster {
   };
 }
 
-/** Ends a coordinator as an operator does, and starts it again when it is gone. */
-async function restart(coordinator: CoordinatorProcess): Promise<void> {
-  const asked = performance.now();
-  coordinator.kill('SIGTERM');
+/** Ends a coordinator as an operator does, and starts it again when it is gone; what it had begun is gone on with when it says that it drains. */
+async function restart(coordinator: CoordinatorProcess, goOn: () => Promise<unknown>): Promise<void> {
   const isReady = () =>
     fetch(`${coordinator.url}/readyz`).then(
       ({ status }) => status === 200,
       () => false,
     );
+  // What was sent before this has come in.
+  expect(await isReady()).toBe(true);
+  const asked = performance.now();
+  coordinator.kill('SIGTERM');
   while (await isReady()) expect(performance.now() - asked).toBeLessThan(UNREADY_MS);
+  await goOn();
   expect(await coordinator.ended()).toBe(0);
   expect(performance.now() - asked).toBeLessThan(GONE_MS);
   await coordinator.start();

@@ -37,8 +37,9 @@ async function enrolled(cluster: Cluster, agents: number): Promise<string> {
   return (await persist(() => admin(createEnrollmentToken, { body: { max_uses: agents } }))).enrollment_token;
 }
 
-/** What an agent does with a run: how it ends, how often it says so, and what else happens while it does. */
+/** What an agent does with a run: how long it takes, in milliseconds, how it ends, how often it says so, and what else happens while it does. */
 export interface Work {
+  takesMs?: number;
   ending: Ending;
   times: number;
   meanwhile?: () => Promise<unknown>;
@@ -61,6 +62,8 @@ async function live(
         call(protocol.reportResult, { params: { run_id }, body }),
       ),
     ).catch(async (problem) => {
+      // It was taken from it: whether that may be is judged by the history.
+      if (problem instanceof ProblemError && problem.code === 'stale-lease') return;
       // It was cancelled: the slot is given back by saying that it has stopped.
       if (problem instanceof ProblemError && problem.code === 'task-terminal')
         return persist(() =>
@@ -68,6 +71,10 @@ async function live(
         );
       throw problem;
     });
+  };
+  const workOff = async (run: Run, { takesMs, ending, times, meanwhile }: Work) => {
+    if (takesMs) await pause(takesMs);
+    await Promise.all([...Array.from({ length: times }, () => tell(run, ending)), meanwhile?.()]);
   };
   // Whatever its polls wait for: who cannot be answered for a while is not dead.
   const beat = () => call(protocol.heartbeat, { params, body: { boot_id, status: 'ACTIVE', slots_free: 0, runs: [] } });
@@ -87,11 +94,9 @@ async function live(
       );
       for (const run of runs) {
         if (held.has(run.run_id)) continue;
-        const { ending, times, meanwhile } = act(run);
-        const telling = Array.from({ length: times }, () => tell(run, ending));
         held.set(
           run.run_id,
-          Promise.all([...telling, meanwhile?.()]).finally(() => held.delete(run.run_id)),
+          workOff(run, act(run)).finally(() => held.delete(run.run_id)),
         );
       }
     }

@@ -56,6 +56,7 @@ export const CALLERS: readonly Mutant[] = [
     ],
     caughtBy: [
       { file: 'e2e/operations.test.ts', test: 'a coordinator that drains says so and still answers what it had begun' },
+      { file: 'e2e/invariants/rolling-restart.test.ts', test: 'no caller is turned away, and no lease is lost' },
     ],
   },
 ];
