@@ -94,11 +94,23 @@ export async function createDatabase(serverUrl?: string): Promise<TestDatabase> 
   const server = serverUrl ?? (await testPostgres());
   const name = `muster_test_${randomBytes(6).toString('hex')}`;
   const template = await templateOn(server);
-  await run(server, (sql) => sql`create database ${sql(name)} template ${sql(template)}`);
+  const sql = keeperOf(server);
+  await sql`create database ${sql(name)} template ${sql(template)}`;
   return {
     url: urlOf(server, name),
-    drop: () => run(server, (sql) => sql`drop database if exists ${sql(name)} with (force)`),
+    async drop() {
+      await sql`drop database if exists ${sql(name)} with (force)`;
+    },
   };
+}
+
+const keepers = new Map<string, postgres.Sql>();
+
+/** Makes and drops a server's databases on connections that end by themselves, soon after the last. */
+function keeperOf(server: string): postgres.Sql {
+  const keeper = keepers.get(server) ?? postgres(server, { max: 4, idle_timeout: 1, fetch_types: false, onnotice: () => {} });
+  keepers.set(server, keeper);
+  return keeper;
 }
 
 const templates = new Map<string, Promise<string>>();
@@ -140,7 +152,7 @@ function migrationsHash(): string {
 }
 
 async function run(url: string, work: (sql: postgres.Sql) => PromiseLike<unknown>): Promise<void> {
-  const sql = postgres(url, { max: 1, onnotice: () => {} });
+  const sql = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} });
   try {
     await work(sql);
   } finally {

@@ -111,7 +111,7 @@ export async function checkServer(url: string): Promise<void> {
 /** Brings the tables up to date. Any number of coordinators may do so at once: one migrates, the others wait. */
 export async function migrateDatabase(url: string): Promise<void> {
   // One connection, because the advisory lock belongs to the session.
-  const client = postgres(url, { max: 1, onnotice: () => {} });
+  const client = postgres(url, { max: 1, fetch_types: false, onnotice: () => {} });
   try {
     await client`select pg_advisory_lock(hashtext('muster-migrate'))`;
     await migrate(drizzle(client), { migrationsFolder: fileURLToPath(packageFile('drizzle')) });

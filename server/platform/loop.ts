@@ -15,6 +15,7 @@ export interface LoopSpec {
 
 export interface Loop {
   name: string;
+  /** It ticks for the first time within an interval: all loops at once would take every connection, at the cost of the first requests. */
   start(): void;
   /** There is something to do: it ticks now, unless it does or just did. */
   wake(): void;
@@ -70,7 +71,7 @@ export function createLoop(spec: LoopSpec, log: Log): Loop {
     start() {
       if (!stopped) return;
       stopped = false;
-      timer = setTimeout(run, 0);
+      timer = setTimeout(run, spec.due ? jittered(ANYWAY_MS) : spec.intervalMs * Math.random());
     },
     wake() {
       if (stopped || running || performance.now() - endedAt < spec.intervalMs * JITTER.least) return;
