@@ -6,7 +6,7 @@ import { platformName } from '@muster/server/platform/embedded-postgres/binaries
 import { startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres/start';
 import { packageFile } from '@muster/server/platform/package-file';
 import postgres from 'postgres';
-import { scratchFolder } from './scratch.ts';
+import { isInMemory, scratchFolder } from './scratch.ts';
 
 /** A Postgres release the product is tested on: the one it brings, and the oldest it runs on. */
 export type PostgresMajor = 18 | 15;
@@ -93,9 +93,9 @@ export interface TestDatabase {
 export async function createDatabase(serverUrl?: string): Promise<TestDatabase> {
   const server = serverUrl ?? (await testPostgres());
   const name = `muster_test_${randomBytes(6).toString('hex')}`;
-  const template = await templateOn(server);
+  const { template, strategy } = await templateOn(server);
   const sql = keeperOf(server);
-  await sql`create database ${sql(name)} template ${sql(template)}`;
+  await sql`create database ${sql(name)} template ${sql(template)} strategy ${sql(strategy)}`;
   return {
     url: urlOf(server, name),
     async drop() {
@@ -108,24 +108,34 @@ const keepers = new Map<string, postgres.Sql>();
 
 /** Makes and drops a server's databases on connections that end by themselves, soon after the last. */
 function keeperOf(server: string): postgres.Sql {
-  const keeper = keepers.get(server) ?? postgres(server, { max: 4, idle_timeout: 1, fetch_types: false, onnotice: () => {} });
+  const keeper =
+    keepers.get(server) ?? postgres(server, { max: 4, idle_timeout: 1, fetch_types: false, onnotice: () => {} });
   keepers.set(server, keeper);
   return keeper;
 }
 
-const templates = new Map<string, Promise<string>>();
+interface Template {
+  template: string;
+  /** How it is copied: files are twice as fast as the log where they are in memory, and slower by far where a disk is waited for. */
+  strategy: 'file_copy' | 'wal_log';
+}
+
+const templates = new Map<string, Promise<Template>>();
 
 /** The template of a server, looked for once in a process. */
-function templateOn(server: string): Promise<string> {
+function templateOn(server: string): Promise<Template> {
   const template = templates.get(server) ?? prepareTemplate(server);
   templates.set(server, template);
   return template;
 }
 
 /** Named after the migrations' content, so that a change of them makes a new one. */
-async function prepareTemplate(server: string): Promise<string> {
+async function prepareTemplate(server: string): Promise<Template> {
   const template = `muster_template_${migrationsHash()}`;
+  let strategy: Template['strategy'] = 'wal_log';
   await run(server, async (sql) => {
+    const [place] = await sql<[{ folder: string }]>`select current_setting('data_directory') as folder`;
+    if (isInMemory(place.folder)) strategy = 'file_copy';
     await sql`select pg_advisory_lock(hashtext('muster-template'))`;
     const found = await sql`select 1 from pg_database where datname = ${template}`;
     if (found.length > 0) return;
@@ -139,7 +149,7 @@ async function prepareTemplate(server: string): Promise<string> {
     await sql`alter database ${sql(draft)} with allow_connections false`;
     await sql`alter database ${sql(draft)} rename to ${sql(template)}`;
   });
-  return template;
+  return { template, strategy };
 }
 
 function migrationsHash(): string {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterOurEnd } from '@muster/server/platform/embedded-postgres/watchdog';
 
+const MEMORY = '/dev/shm';
 const ROOMY_BYTES = 2 ** 31;
 /** Servers that still run in it are on their way out when this starts; what they write meanwhile goes in a later round. */
 const REMOVE = 'for n in 1 2 3 4 5 6 7 8 9; do sleep 0.5; rm -rf "$1"; done';
@@ -25,13 +26,15 @@ export function scratchFolder(name: string): ScratchFolder {
   };
 }
 
+export const isInMemory = (folder: string): boolean => folder.startsWith(`${MEMORY}/`);
+
 /** Memory where there is plenty: making and dropping databases is then four times as fast, fsync included. */
 function scratchPlace(): string {
   if (process.env.MUSTER_TEST_SCRATCH) return process.env.MUSTER_TEST_SCRATCH;
   try {
-    accessSync('/dev/shm', constants.W_OK);
-    const { bavail, bsize } = statfsSync('/dev/shm');
-    return bavail * bsize > ROOMY_BYTES ? '/dev/shm' : tmpdir();
+    accessSync(MEMORY, constants.W_OK);
+    const { bavail, bsize } = statfsSync(MEMORY);
+    return bavail * bsize > ROOMY_BYTES ? MEMORY : tmpdir();
   } catch {
     return tmpdir();
   }
