@@ -28,9 +28,9 @@ async function start(random: () => number = never, env: Record<string, string> =
 }
 
 /** An agent of an owner. `anchor`: an admin vouches for it. */
-async function agentOf(owner: string, { anchor = false, slots = 4 } = {}): Promise<RawAgent> {
+async function agentOf(owner: string, { anchor = false, slots = 4, capability = 'work' } = {}): Promise<RawAgent> {
   const enrollment_token = await network.enrol({ owner, serves: 'all' });
-  const agent = await network.rawAgent({ enrollment_token, slots });
+  const agent = await network.rawAgent({ enrollment_token, slots, capabilities: [capability] });
   if (anchor) await network.sql`update agents set anchor = true where agent_id = ${agent.agentId}`;
   return agent;
 }
@@ -45,7 +45,7 @@ async function take(agent: RawAgent, task_id: string) {
   return run;
 }
 /** Takes a run and answers. */
-async function answer(agent: RawAgent, task_id: string, result: string) {
+async function answer(agent: RawAgent, task_id: string, result: Json) {
   const run = await take(agent, task_id);
   expect(await agent.complete(run, result)).toEqual({ applied: true, task_status: 'VERIFYING' });
   return run;
@@ -142,6 +142,137 @@ describe('an answer and those who check it', () => {
     await answer(agents[0]!, task_id, 'x');
     await answer(agents[1]!, task_id, 'x');
     expect(await network.until(task_id, 'COMPLETED')).toMatchObject({ result_data: 'x', dead_letter: false });
+  });
+});
+
+describe('answers a checker compares', () => {
+  const CHECKER = { kind: 'checker', task_type: 'compare', timeout_seconds: 50, settings: { like: 'cats' } } as const;
+  const checkerOf = (owner: string, anchor = false) => agentOf(owner, { anchor, capability: 'compare' });
+  /** A task that two answered, not in the same bytes. */
+  async function answered(more: Partial<Verification> = {}, checkers: Promise<RawAgent>[] = []) {
+    const [a, b] = [await agentOf('a'), await agentOf('b')];
+    await Promise.all(checkers);
+    const task_id = await submit({ policy: 'always', comparator: CHECKER, deadline_seconds: 60, ...more });
+    await answer(a, task_id, 'a cat');
+    await answer(b, task_id, 'one cat');
+    return { a, b, task_id };
+  }
+  const says = (equal: number[][]) => ({ equal });
+
+  test('it is a run of its own kind, for an agent that has nothing to do with the answers; what it says of them holds', async () => {
+    await start();
+    const { a, b, task_id } = await answered();
+    // Whose owner gave an answer is not asked what the others are worth.
+    expect(await finds(await checkerOf('a'))).toBe(0);
+    expect(await finds(await agentOf('c'))).toBe(0);
+    const checker = await checkerOf('c');
+    const run = await take(checker, task_id);
+    expect(run).toMatchObject({
+      task_type: 'compare',
+      capability_required: 'compare',
+      attempt: 1,
+      timeout_seconds: 50,
+    });
+    expect(run.input_data).toEqual({
+      task_type: 'work',
+      input_data: 'the question',
+      answers: ['a cat', 'one cat'],
+      settings: { like: 'cats' },
+    });
+    // The reply may be lost.
+    expect((await checker.poll({ slots: 0, holding: [] })).runs).toEqual([run]);
+    expect(await network.task(task_id)).toMatchObject({ status: 'VERIFYING', result_data: null });
+    expect(await checker.complete(run, says([[0, 1]]))).toEqual({ applied: true, task_status: 'VERIFYING' });
+    const task = await network.until(task_id, 'COMPLETED');
+    expect(task).toMatchObject({ result_data: 'a cat', finality: 'verified' });
+    expect(runsOf(task)).toEqual([
+      { agent_id: a.agentId, replica: 0, status: 'COMPLETED' },
+      { agent_id: b.agentId, replica: 1, status: 'COMPLETED' },
+      { agent_id: checker.agentId, replica: 2, status: 'COMPLETED' },
+    ]);
+    const verdicts = await network.sql`select agent_id, capability, found, judge from verdicts order by fence`;
+    expect(verdicts).toEqual([
+      { agent_id: a.agentId, capability: 'work', found: 'RIGHT', judge: b.agentId },
+      { agent_id: b.agentId, capability: 'work', found: 'RIGHT', judge: a.agentId },
+    ]);
+    const trust = await network.sql`select capability, completed from trust where agent_id = ${checker.agentId}`;
+    expect(trust).toEqual([{ capability: 'compare', completed: 1 }]);
+    // Such a task is no canary: its answer cannot be told without asking again.
+    expect(await wanted()).toEqual([]);
+  });
+  const wanted = () => network.sql`select kind from replicas where fence is null`;
+
+  test('answers of the same bytes need none; where it finds that they differ another is asked, and all are compared anew', async () => {
+    await start();
+    const [liar, good, judge] = [await agentOf('a'), await agentOf('b'), await agentOf('c', { anchor: true })];
+    const verification = { policy: 'always', comparator: CHECKER } as const;
+    const same = await submit(verification);
+    for (const agent of [good, judge]) await answer(agent, same, 'x');
+    await network.until(same, 'COMPLETED');
+    const [one, other] = [await checkerOf('d'), await checkerOf('e')];
+    const task_id = await submit(verification);
+    await answer(liar, task_id, 'a dog');
+    await answer(judge, task_id, 'a cat');
+    await answer(one, task_id, says([[0], [1]]));
+    await answer(good, task_id, 'one cat');
+    expect(await finds(one)).toBe(0);
+    const run = await take(other, task_id);
+    expect(run.input_data).toMatchObject({ answers: ['a dog', 'a cat', 'one cat'] });
+    await other.complete(run, says([[1, 2], [0]]));
+    expect(await network.until(task_id, 'COMPLETED')).toMatchObject({ result_data: 'a cat', finality: 'verified' });
+    await eventually(async () => expect(await standingOf(liar)).toBe('PROBATION'));
+  });
+
+  test('what none of three can say is disputed, however they fail, whatever else is to be done when nobody comes', async () => {
+    await start();
+    const { task_id } = await answered({ otherwise: 'accept' });
+    const [failing, slow, talker] = [await checkerOf('c'), await checkerOf('d'), await checkerOf('e')];
+    await failing.report(await take(failing, task_id), {
+      outcome: 'FAILED',
+      error: { message: 'no', retryable: false },
+    });
+    await take(slow, task_id);
+    await network.clock.advance('51s');
+    await talker.complete(await take(talker, task_id), says([[0, 1, 2]]));
+    const task = await network.until(task_id, 'FAILED');
+    expect(task).toMatchObject({ error: { code: 'disputed' }, dead_letter: true, finality: null, result_data: null });
+    expect(task.error).toMatchObject({ message: expect.stringMatching(/3 runs of its checker/) });
+    expect(await network.sql`select from verdicts`).toHaveLength(0);
+    // A person may have it done again: what was compared before is forgotten.
+    await network.admin(retryTask, { params: { task_id } });
+    await answer(await agentOf('f'), task_id, 'x');
+    await answer(await agentOf('g'), task_id, 'y');
+    await answer(failing, task_id, says([[0, 1]]));
+    expect(await network.until(task_id, 'COMPLETED')).toMatchObject({ result_data: 'x', finality: 'verified' });
+  });
+
+  test.each([
+    ['accept', 'FAILED', { error: { code: 'disputed' } }],
+    ['wait', 'VERIFYING', { verification_note: expect.stringMatching(/no agent that may check it/) }],
+  ] as const)('nobody comes to compare them, and they are not taken for one: %s', async (otherwise, status, shown) => {
+    await start();
+    const { task_id } = await answered({ otherwise });
+    await eventually(async () => expect(await wanted()).toEqual([{ kind: 'checker' }]));
+    await network.clock.advance('61s');
+    await network.clock.advance('1s');
+    expect(await network.until(task_id, status)).toMatchObject(shown);
+    expect(await wanted()).toHaveLength(status === 'FAILED' ? 0 : 1);
+    if (status === 'FAILED') return;
+    await answer(await checkerOf('c'), task_id, says([[0, 1]]));
+    await network.until(task_id, 'COMPLETED');
+  });
+
+  test('an anchor is asked first; when the task is cancelled its checker is told to stop', async () => {
+    await start();
+    const [plain, anchor] = [checkerOf('c'), checkerOf('d', true)];
+    const { task_id } = await answered({}, [plain, anchor]);
+    expect(await finds(await plain)).toBe(0);
+    const run = await take(await anchor, task_id);
+    await network.cancel(task_id);
+    const { cancel } = await (await anchor).beat({ runs: [{ run_id: run.run_id, fence: run.fence }] });
+    expect(cancel).toEqual([run.run_id]);
+    await (await anchor).report(run, { outcome: 'CANCELLED' });
+    expect(await wanted()).toEqual([]);
   });
 });
 
@@ -337,39 +468,32 @@ describe('while it is verified', () => {
 });
 
 describe('what may be verified', () => {
-  test.each([
-    [
-      'an http task other than GET',
-      { task_type: 'http', input_data: { method: 'POST', url: 'https://example.com' } },
-      '#/verification',
-    ],
-    [
-      'a comparator that does not exist',
-      { verification: { policy: 'always', comparator: { kind: 'magic' } } },
-      '#/verification/comparator/kind',
-    ],
-    ['none at all', { verification: { policy: 'always' } }, '#/verification/comparator'],
-    [
-      'a quorum of more than may be asked',
-      { verification: { policy: 'quorum', quorum: 7, comparator: EXACT } },
-      '#/verification/quorum',
-    ],
-  ])('%s is refused', async (_, more, pointer) => {
+  test('what cannot be done is refused, and what it is about is named', async () => {
     await start();
-    const body = {
-      task_type: 'work',
-      input_data: null,
-      verification: { policy: 'always', comparator: EXACT },
-      ...more,
-    };
-    const refusal = { code: 'validation-failed', errors: [{ pointer }] };
-    await expect(network.admin(createTask, { body } as never)).rejects.toMatchObject(refusal);
-    await expect(
-      network.admin(createSchedule, { body: { ...body, interval_seconds: 3_600 } } as never),
-    ).rejects.toMatchObject(refusal);
-    await expect(network.admin(createBatch, { body: { tasks: [body] } } as never)).rejects.toMatchObject({
-      errors: [{ pointer: pointer.replace('#', '#/tasks/0') }],
-    });
+    const always = (comparator: object) => ({ verification: { policy: 'always', comparator } });
+    const post = { task_type: 'http', input_data: { method: 'POST', url: 'https://example.com' } };
+    const checker = { kind: 'checker', task_type: 'compare' };
+    const refused: [object, string][] = [
+      [post, ''],
+      [always({ kind: 'magic' }), '/comparator/kind'],
+      [always({ ...checker, task_type: 'script' }), '/comparator/task_type'],
+      // Nobody checks those who check.
+      [always({ ...checker, comparator: EXACT }), '/comparator/comparator'],
+      [{ verification: { policy: 'always' } }, '/comparator'],
+      [{ verification: { policy: 'quorum', quorum: 7, comparator: EXACT } }, '/quorum'],
+    ];
+    for (const [more, at] of refused) {
+      const pointer = `#/verification${at}`;
+      const body = { task_type: 'work', input_data: null, ...always(EXACT), ...more };
+      const refusal = { code: 'validation-failed', errors: [{ pointer }] };
+      await expect(network.admin(createTask, { body } as never)).rejects.toMatchObject(refusal);
+      await expect(
+        network.admin(createSchedule, { body: { ...body, interval_seconds: 3_600 } } as never),
+      ).rejects.toMatchObject(refusal);
+      await expect(network.admin(createBatch, { body: { tasks: [body] } } as never)).rejects.toMatchObject({
+        errors: [{ pointer: pointer.replace('#', '#/tasks/0') }],
+      });
+    }
   });
 
   test('tasks of schedules and batches are verified too, and their outcome is the decision', async () => {

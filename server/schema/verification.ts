@@ -83,6 +83,8 @@ export const replicas = pgTable(
     since: moment().notNull(),
     /** The run, once it was taken. */
     fence: bigint({ mode: 'number' }),
+    /** The runs whose answers a checker is to compare, in the order it is given them. */
+    compares: bigint({ mode: 'number' }).array(),
     /** What the agent of a canary is told instead of the id of the task. */
     alias: idText(),
   },
@@ -93,6 +95,7 @@ export const replicas = pgTable(
       'replicas_canary',
       sql`(${t.kind} = 'canary') = (${t.replica} < 0) and (${t.kind} = 'canary') = (${t.alias} is not null)`,
     ),
-    check('replicas_kind', sql`${t.kind} in ('replica', 'judge', 'audit', 'look_back', 'canary')`),
+    check('replicas_kind', sql`${t.kind} in ('replica', 'judge', 'audit', 'look_back', 'checker', 'canary')`),
+    check('replicas_compares', sql`(${t.kind} = 'checker') = (${t.compares} is not null)`),
   ],
 );

@@ -1,4 +1,5 @@
 import type { Deps } from '../platform/ctx.ts';
+import type { Classes } from '../tasks/classes.ts';
 import { unblock } from '../tasks/unblock.ts';
 import type { Random } from '../trust/draw.ts';
 import { foldVerdicts } from '../trust/lane.ts';
@@ -6,21 +7,25 @@ import { type Known, vouches } from '../trust/scrutiny.ts';
 import { findKnown, keyOf } from '../trust/store/integrity.ts';
 import type { NewVerdict } from '../trust/store/verdicts.ts';
 import { checkCanary } from './canary.ts';
-import { firstEqual } from './compare.ts';
+import { checkersClass, compareAnswers } from './checker.ts';
 import { apartIn, type FieldOf, vouchedIn } from './field.ts';
 import { type Facts, plan, type Step } from './plan.ts';
 import * as store from './store/decide.ts';
-import { type Checking, findAnswers, listDue } from './store/due.ts';
+import { type Checking, listDue } from './store/due.ts';
 import { reviewTask, takeResults } from './store/review.ts';
 
 /** How many checks are looked at together. */
 const BATCH = 100;
 
-type Parts = Pick<Deps, 'db' | 'notifier'>;
+/** So long after it could not be looked at a check is looked at again. */
+const AGAIN_MS = 10_000;
+
+type Parts = Pick<Deps, 'db' | 'notifier' | 'log'>;
 
 /** What a look at checks needs besides the coordinator's parts. */
 export interface Looking {
   fieldOf: FieldOf;
+  classes: Pick<Classes, 'idOf'>;
   random: Random;
 }
 
@@ -35,7 +40,7 @@ export async function checkDue(deps: Parts, looking: Looking): Promise<number> {
   let moved = 0;
   for (let due = await listDue(deps.db.loops, BATCH); due.length > 0; due = await listDue(deps.db.loops, BATCH)) {
     const known = await knownOf(deps, due);
-    const done = await Promise.all(due.map((it) => checkOne(deps, looking, it, known)));
+    const done = await Promise.all(due.map((it) => checkOrPostpone(deps, looking, it, known)));
     const judged = [...new Set(done.flatMap((it) => it.judged))];
     if (judged.length > 0) await foldVerdicts(deps, { agentIds: judged });
     if (done.some(({ awaited }) => awaited)) void unblock(deps).catch(() => {});
@@ -62,18 +67,22 @@ interface Done {
   judged: string[];
 }
 
+/** One that cannot be looked at keeps no other from it. */
+async function checkOrPostpone(deps: Parts, looking: Looking, it: Checking, known: KnownOf): Promise<Done> {
+  try {
+    return await checkOne(deps, looking, it, known);
+  } catch (error) {
+    const { task_id, now, note } = it;
+    deps.log.warn({ err: error, task_id }, 'a check could not be looked at');
+    const moved = await store.postpone(deps.db.loops, it, { until: now + AGAIN_MS, note });
+    return { moved, awaited: false, judged: [] };
+  }
+}
+
 async function checkOne(deps: Parts, looking: Looking, it: Checking, knownOf: KnownOf): Promise<Done> {
   if (it.state === 'AGREED') return { ...(await checkCanary(deps, it)), awaited: false };
-  const { answers, verification } = it;
-  const known = answers.map(({ agent_id }) => knownOf(it, agent_id));
-  const texts =
-    answers.length > 1
-      ? await findAnswers(
-          deps.db.loops,
-          answers.map(({ fence }) => fence),
-        )
-      : [null];
-  const facts = { known, equal: firstEqual(texts, verification.comparator), random: looking.random };
+  const known = it.answers.map(({ agent_id }) => knownOf(it, agent_id));
+  const facts = { known, ...(await compareAnswers(deps.db.loops, it)), random: looking.random };
   return carryOut(deps, looking, it, facts, plan(it, facts));
 }
 
@@ -127,15 +136,28 @@ async function carryOut(
 
 /** Who is not trusted is paired with somebody who is, and a judge is, wherever there is one. */
 async function moreOf(
-  { fieldOf }: Looking,
-  { class_id, parties, now, verification }: Checking,
+  { fieldOf, classes }: Looking,
+  it: Checking,
   { known }: Facts,
   { kind, count, audited }: Extract<Step, { do: 'ask' }>,
 ): Promise<store.More> {
+  const { parties, now, verification } = it;
+  const class_id = kind === 'checker' ? await checkersClass(classes, it) : it.class_id;
   const field = await fieldOf(class_id);
-  const apart = apartIn(field);
+  // Where all checkers have one owner, others may have given the answers.
+  const apart = kind === 'checker' ? it.apart : apartIn(field);
   const trusted = !(kind === 'replica' && known.some(vouches)) && vouchedIn(field, parties, apart);
-  return { kind, count, audited, apart, trusted, until: now + verification.deadline_seconds * (trusted ? 500 : 1_000) };
+  const compares = kind === 'checker' ? it.answers.map(({ fence }) => fence) : null;
+  return {
+    kind,
+    class_id,
+    compares,
+    count,
+    audited,
+    apart,
+    trusted,
+    until: now + verification.deadline_seconds * (trusted ? 500 : 1_000),
+  };
 }
 
 /** What found it: what the runs were asked for, of which the last word counts. */
@@ -147,8 +169,8 @@ function verdictsOf(
   { winner, verdicts }: Pick<Extract<Step, { do: 'settle' }>, 'winner' | 'verdicts'>,
 ): NewVerdict[] {
   const kind = KINDS.find((name) => answers.some((it) => it.kind === name)) ?? 'quorum';
-  const first = equal[answers.findIndex(({ fence }) => fence === winner)];
-  const right = answers.filter((_, n) => equal[n] === first).map(({ agent_id }) => agent_id);
+  const first = equal?.[answers.findIndex(({ fence }) => fence === winner)];
+  const right = answers.filter((_, n) => equal?.[n] === first).map(({ agent_id }) => agent_id);
   return verdicts.map((verdict, n) => {
     const { fence, agent_id } = answers[n]!;
     return {

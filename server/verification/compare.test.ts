@@ -1,6 +1,7 @@
 import type { Comparator } from '@muster/shared/contract/verification';
 import { expect, test } from 'vitest';
 import { canonical } from './canonical.ts';
+import { equalIn } from './checker.ts';
 import { firstEqual } from './compare.ts';
 
 const equal = (comparator: Comparator, ...answers: unknown[]) =>
@@ -51,4 +52,20 @@ test('numbers are near, or not; all else is the same', () => {
     equal(near(1), { x: 1, s: 'a' }, { x: 2, s: 'a' }, { x: 1, s: 'b' }, { x: 1 }, [1], { x: 1, s: 'a', t: 0 }),
   ).toEqual([0, 0, 2, 3, 4, 5]);
   expect(equal(near(1), null, undefined, 0, { y: 1 }, { __proto__: null })).toEqual([0, 0, 2, 3, 4]);
+});
+
+test('what a checker says counts where it names each answer once', () => {
+  expect(equalIn('{"equal":[[0,2],[1]]}', 3)).toEqual([0, 1, 0]);
+  expect(equalIn('{"equal":[[2],[1,0]],"because":"…"}', 3)).toEqual([0, 0, 2]);
+  const nonsense = [
+    null,
+    '1',
+    '{}',
+    '{"equal":[[0],[1]]}',
+    '{"equal":[[0,1,3]]}',
+    '{"equal":[[0,1],[1,2]]}',
+    '{"equal":[[0,1,2],[]]}',
+  ];
+  for (const said of [...nonsense, JSON.stringify({ equal: [Array(300_000).fill(0)] })])
+    expect(equalIn(said, 3)).toBeUndefined();
 });

@@ -2,10 +2,10 @@ import type { Json } from '@muster/shared/contract/fields';
 import type { Comparator } from '@muster/shared/contract/verification';
 import { canonical } from './canonical.ts';
 
-/** Of answers, as JSON text: for each the first that is equal to it, by its position. */
+/** Of answers, as JSON text: for each the first that is equal to it, by its position. Where a checker is to say so, those are that need none: the same bytes. */
 export function firstEqual(answers: readonly (string | null)[], comparator: Comparator): number[] {
   if (comparator.kind === 'numeric') return nearest(answers, comparator);
-  const texts = answers.map((it) => (it === null || comparator.kind === 'exact' ? it : canonical(JSON.parse(it))));
+  const texts = answers.map((it) => (it === null || comparator.kind !== 'json' ? it : canonical(JSON.parse(it))));
   return texts.map((it) => texts.indexOf(it));
 }
 

@@ -28,6 +28,7 @@ const checking = (answers: (Kind | null)[], more: Partial<Checking> = {}): Check
   task_id: 't',
   state: 'VERIFYING',
   turn: 0,
+  owner: 'o',
   class_id: 1,
   capability: 'c',
   verification: asked(),
@@ -41,6 +42,7 @@ const checking = (answers: (Kind | null)[], more: Partial<Checking> = {}): Check
   apart: 'owner',
   answers: answers.map((kind, n) => ({ fence: n + 1, agent_id: `a${n}`, kind })),
   open: [],
+  compared: [],
   asked: answers.length - 1,
   ended: false,
   now: NOW,
@@ -51,6 +53,7 @@ const wanted = (more: Partial<Asked> = {}): Asked => ({ replica: 1, trusted: fal
 const facts = (answers: number[], random = 0.99, known: Known[] = answers.map(() => stranger)): Facts => ({
   known,
   equal: answers.map((it) => answers.indexOf(it)),
+  vain: 0,
   random: () => random,
 });
 
@@ -130,6 +133,30 @@ describe('when the answers are in', () => {
     expect(plan(checking([null], { ...adaptive, asked: 0 }), facts([0], 0.04, believed))).toMatchObject({ do: 'ask' });
     expect(plan(checking([null], { ...adaptive, asked: 1 }), facts([0], 0.06, believed))).toMatchObject({ do: 'ask' });
     expect(plan(checking([null], { asked: 0 }), facts([0], 0.99, believed))).toMatchObject({ do: 'ask' });
+  });
+});
+
+describe('what a checker is to compare', () => {
+  const open = (vain: number, known = [stranger, stranger]) => ({
+    ...facts([0, 1], 0.99, known),
+    equal: undefined,
+    vain,
+  });
+  test('is not decided, and asked of one after the other until it was in vain too often: then it is disputed', () => {
+    const it = checking([null, 'replica']);
+    for (const vain of [0, 2]) expect(plan(it, open(vain))).toMatchObject({ do: 'ask', kind: 'checker', count: 1 });
+    const disputed = { do: 'dispute', code: 'disputed' };
+    expect(plan(it, open(3))).toMatchObject(disputed);
+    for (const otherwise of ['accept', 'fail'] as const) {
+      const late = { open: [wanted({ since: NOW - 100_000 })], verification: asked({ otherwise }) };
+      expect(plan(checking([null, 'replica'], late), open(0))).toMatchObject(disputed);
+    }
+    expect(plan({ ...it, asked: 18 }, open(0))).toMatchObject({ do: 'dispute', code: 'unverified' });
+  });
+  test('of a result that is looked at again, too; in vain it stays as it is', () => {
+    const it = checking([null, 'look_back'], { state: 'REVIEWING', suspect: 'a0', ended: true });
+    expect(plan(it, open(2))).toMatchObject({ do: 'ask', kind: 'checker' });
+    expect(plan(it, open(3))).toMatchObject({ do: 'review', winner: 1, finality: 'provisional', verdicts: [] });
   });
 });
 

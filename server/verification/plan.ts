@@ -5,11 +5,16 @@ import { DEFAULTS, type Parameters } from '../trust/parameters.ts';
 import { auditProbability, type Known, replicationProbability } from '../trust/scrutiny.ts';
 import type { Asked, Checking, Kind } from './store/due.ts';
 
-/** What is known when a check is looked at: of each answer who gave it, and the first that is equal to it. */
-export interface Facts {
+/** What is known when a check is looked at: of each answer who gave it. */
+export interface Facts extends Comparison {
   known: readonly Known[];
-  equal: readonly number[];
   random: Random;
+}
+
+/** How answers compare: for each the first that is equal to it; undefined as long as a checker has not said so. `vain`: how many that were to came to nothing. */
+export interface Comparison {
+  equal: readonly number[] | undefined;
+  vain: number;
 }
 
 /** What becomes of a check. Moments are milliseconds. */
@@ -44,7 +49,7 @@ export interface Review {
 
 type Verdicts = Extract<Ruling<number>, { is: 'DECIDED' }>['verdicts'];
 
-/** How many runs may come to nothing for each that was to come to something. */
+/** How many runs may come to nothing for each that was to come to something; of checkers for each set of answers. */
 const VAIN = 3;
 
 /** How many others are asked when a task is claimed: none where the answer is taken at the agent's word. */
@@ -98,8 +103,8 @@ function otherwise(it: Checking, facts: Facts, p: Parameters): Step {
   const ruling = rule(it, facts, p);
   if (ruling?.is === 'DECIDED') return settled(it, ruling, it.audited);
   if (verification.otherwise === 'wait') return { do: 'readmit', note: NOBODY };
-  if (facts.equal.some((first) => first !== 0))
-    return { do: 'dispute', code: 'disputed', reason: `the answers differ, and ${NOBODY}` };
+  // What nobody has compared may differ.
+  if (!areOne(facts)) return { do: 'dispute', code: 'disputed', reason: `the answers differ, and ${NOBODY}` };
   if (verification.otherwise === 'fail') return { do: 'dispute', code: 'unverified', reason: NOBODY };
   return {
     do: 'settle',
@@ -110,6 +115,8 @@ function otherwise(it: Checking, facts: Facts, p: Parameters): Step {
     audited: it.audited,
   };
 }
+
+const areOne = ({ equal }: Facts): boolean => equal?.every((first) => first === 0) ?? false;
 
 function decide(it: Checking, facts: Facts, p: Parameters): Step {
   const { answers, verification, audited } = it;
@@ -124,7 +131,11 @@ function decide(it: Checking, facts: Facts, p: Parameters): Step {
     if (!alone) return ask('replica', missing);
     return { do: 'settle', winner: answers[0]!.fence, finality: 'provisional', note: null, verdicts: [], audited };
   }
-  const ruling = rule(it, facts, p)!;
+  const ruling = rule(it, facts, p);
+  if (!ruling)
+    return facts.vain < VAIN
+      ? ask('checker')
+      : { do: 'dispute', code: 'disputed', reason: `the answers differ, and ${vainly(facts)}` };
   if (ruling.is === 'ASK') return ask('judge');
   if (ruling.is === 'DISPUTED')
     return {
@@ -132,11 +143,13 @@ function decide(it: Checking, facts: Facts, p: Parameters): Step {
       code: 'disputed',
       reason: `${answers.length} answers, and no ${quorumOf(verification, p)} that outweigh the others`,
     };
-  if (facts.equal.some((first) => first !== 0)) return settled(it, ruling, audited);
+  if (!areOne(facts)) return settled(it, ruling, audited);
   const audit = audited ?? facts.random() < auditProbability(p);
   if (audit && !answers.some(({ kind }) => kind === 'audit')) return ask('audit', 1, true);
   return settled(it, ruling, audit);
 }
+
+const vainly = ({ vain }: Facts) => `${vain} runs of its checker did not say which are one`;
 
 /** A result that is looked at again takes another answer; what nobody can decide between stays as it is. */
 function review(it: Checking, facts: Facts, p: Parameters): Step {
@@ -144,10 +157,11 @@ function review(it: Checking, facts: Facts, p: Parameters): Step {
   const ask = (kind: Kind): Step => ({ do: 'ask', kind, count: 1, audited: it.audited });
   const open = it.asked < VAIN * it.verification.max_runs;
   if (open && !answers.some(({ kind }) => kind === 'look_back')) return ask('look_back');
-  const ruling = rule(it, facts, p)!;
-  if (open && ruling.is === 'ASK') return ask('judge');
-  if (ruling.is !== 'DECIDED') return unreviewed(it, UNDECIDED);
-  const isRight = (n: number) => facts.equal[n] === ruling.answer;
+  const ruling = rule(it, facts, p);
+  if (open && !ruling && facts.vain < VAIN) return ask('checker');
+  if (open && ruling?.is === 'ASK') return ask('judge');
+  if (ruling?.is !== 'DECIDED') return unreviewed(it, UNDECIDED);
+  const isRight = (n: number) => facts.equal![n] === ruling.answer;
   const now = answers.findIndex((answer) => answer.fence === fence);
   const own = answers.findIndex(({ agent_id }) => agent_id === suspect);
   return {
@@ -173,9 +187,9 @@ const unreviewed = ({ fence }: Checking, note: string): Review => ({
   clean: false,
 });
 
-/** How the answers are judged; undefined where there are none to judge between. */
+/** How the answers are judged; undefined where there are none to judge between, or nobody has compared them. */
 function rule({ answers, verification }: Checking, { known, equal }: Facts, p: Parameters): Ruling<number> | undefined {
-  if (answers.length === 0) return undefined;
+  if (answers.length === 0 || !equal) return undefined;
   const votes = answers.map(
     ({ kind }, n): Vote<number> => ({
       agent: known[n]!,

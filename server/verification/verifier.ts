@@ -24,7 +24,7 @@ export interface Verification extends Verifier {
 /** `random`: what is left to chance, for tests to foresee. */
 export function createVerification(
   deps: Pick<Deps, 'db' | 'notifier' | 'log'>,
-  classes: Pick<Classes, 'find' | 'verified'>,
+  classes: Pick<Classes, 'find' | 'idOf' | 'verified'>,
   limits: Limits,
   random: Random = Math.random,
 ): Verification {
@@ -34,7 +34,7 @@ export function createVerification(
     wanted = new Set([...wanted, ...classIds]);
   });
   const fieldOf = createFields(deps);
-  const looking = { fieldOf, random };
+  const looking = { fieldOf, classes, random };
   const look = createBatcher(async (asked: null[]) => {
     const moved = await checkDue(deps, looking);
     return asked.map(() => moved);

@@ -1,16 +1,46 @@
 import { z } from 'zod';
-import { text } from './fields.ts';
+import { capability, type Json, json, labelsOfAgents, taskType, text } from './fields.ts';
 
 const numeric = z.strictObject({
   kind: z.literal('numeric').describe('Wherever they have numbers these are near each other; all else is the same'),
   tolerance: z.number().min(0).describe('How far apart two numbers may be'),
   relative: z.number().min(0).max(1).optional().describe('Or which part of the greater one'),
 });
+/** These do what their input says, and know nothing of answers. */
+const BUILT_IN = ['script', 'http'];
+const checker = z.strictObject({
+  kind: z
+    .literal('checker')
+    .describe('As a run says that is given them (`CheckerInput`), of an agent that has nothing to do with theirs'),
+  task_type: taskType
+    .refine((it) => !BUILT_IN.includes(it), {
+      error: `must be a handler of an agent’s own, not ${BUILT_IN.join(' or ')}`,
+    })
+    .describe('Its handler'),
+  capability_required: capability.optional().describe('What its agent must be able to do; the task_type unless said'),
+  labels_required: labelsOfAgents.default({}).describe('What labels its agent must have'),
+  min_trust: z.number().min(0).max(1).default(0).describe('The least trust_score of its agent, in that capability'),
+  timeout_seconds: z.int().min(1).max(604_800).default(300).describe('The longest it may take'),
+  settings: json.default(null).describe('What it is told besides'),
+});
+export type Checker = z.output<typeof checker>;
+
+/** What a checker is given: what was asked, and what was answered, in the order the answers came to be. */
+export interface CheckerInput {
+  task_type: string;
+  input_data: Json;
+  answers: Json[];
+  settings: Json;
+}
+/** What it is to answer: the answers by their positions, those that are one together, each in one group: `[[0, 2], [1]]`. */
+export const comparison = z.object({ equal: z.array(z.array(z.int().min(0)).min(1)) });
+
 /** When two answers are one. To name it declares that the task may be done more than once. */
 export const comparator = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('exact').describe('Byte by byte, as they were kept') }),
   z.strictObject({ kind: z.literal('json').describe('As canonical JSON (RFC 8785)') }),
   numeric,
+  checker,
 ]);
 export type Comparator = z.output<typeof comparator>;
 

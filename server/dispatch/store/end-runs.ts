@@ -41,7 +41,7 @@ verifying as (
     state = case excluded.state when 'OPEN' then v.state else excluded.state end,
     fence = case excluded.state when 'OPEN' then v.fence else excluded.fence end,
     agent_id = case excluded.state when 'OPEN' then v.agent_id else excluded.agent_id end,
-    capability = excluded.capability, finality = coalesce(excluded.finality, v.finality),
+    capability = case excluded.state when 'OPEN' then v.capability else excluded.capability end, finality = coalesce(excluded.finality, v.finality),
     check_at = excluded.check_at, decided_at = coalesce(excluded.decided_at, v.decided_at)
 )`;
 

@@ -32,11 +32,23 @@ export const firstRunOf = (task: NewTask, fence: number): ClaimedRun => ({
 /** What a run that is handed out tells of its task. */
 export const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent`;
 
+/** The same where it may be a checker's: `compares` are the runs whose answers it is given, null where it is none. What it is for, its task's comparator says. */
+const SAID = `verification -> 'comparator'`;
+export const runOf = (compares: string): string => `
+  task_id, traceparent, case when ${compares} is null then task_type else ${SAID} ->> 'task_type' end as task_type,
+  case when ${compares} is null then capability_required else coalesce(${SAID} ->> 'capability_required', ${SAID} ->> 'task_type') end as capability_required,
+  case when ${compares} is null then input_data::text else json_build_object('task_type', task_type, 'input_data', input_data, 'answers', (
+    select json_agg(r.result_data order by c.ord) from unnest(${compares}) with ordinality c(fence, ord)
+    cross join lateral (select result_data from runs where runs.fence = c.fence offset 0) r), 'settings', ${SAID} -> 'settings')::text end as input_data`;
+
 /** What the agent of a run with an alias is told instead of its task's id and trace: neither says that anybody had it before. */
 export const TOLD = {
   task_id: 'coalesce(alias, task_id)',
   traceparent: `case when alias is null then traceparent else '00-' || md5(task_id || alias) || '-' || left(md5(alias || task_id), 16) || right(traceparent, 3) end`,
 };
+/** What else is known of a run its task goes without: what it compares. */
+const comparesOf = (lease: string): string =>
+  `(select compares from replicas where ${lease}.replica > 0 and replicas.task_id = ${lease}.task_id and replicas.replica = ${lease}.replica)`;
 export const aliasOf = (lease: string): string =>
   `(select alias from replicas where ${lease}.replica < 0 and replicas.task_id = ${lease}.task_id and replicas.replica = ${lease}.replica)`;
 
@@ -59,7 +71,8 @@ export async function listHeldRuns(hot: Sql, agentId: string): Promise<HeldRun[]
     `select fence, ${TOLD.task_id} as task_id, task_type, capability_required, input_data, ${TOLD.traceparent} as traceparent, attempt, timeout_seconds, slot_cost, cancel,
        ${checkpointOf('h')} from (
        select l.fence, l.replica, ${aliasOf('l')} as alias, l.attempt, l.timeout_seconds, l.slot_cost, l.cancel_requested_at is not null as cancel, t.*
-       from leases l cross join lateral (select ${RUN} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
+       from leases l cross join lateral (select ${comparesOf('l')} as compares offset 0) q
+       cross join lateral (select ${runOf('q.compares')} from tasks where tasks.task_id = l.task_id offset 0) t where l.agent_id = $1
      ) h order by h.fence`,
     [agentId],
     { prepare: true },

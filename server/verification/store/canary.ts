@@ -16,6 +16,7 @@ newest as materialized (
 drawn as materialized (
   select task_id from newest n
   where (select count(*) from replicas q where q.task_id = n.task_id and q.replica = ${CANARY}) = 0
+    and (select verification #>> '{comparator,kind}' from tasks where tasks.task_id = n.task_id) <> 'checker'
     and (select count(*) from runs r cross join lateral (
       select 1 from verdicts d where d.fence = r.fence and d.found = 'RIGHT' and d.vouched offset 0) d where r.task_id = n.task_id) > 0
   order by random() limit 1
@@ -37,7 +38,7 @@ on conflict do nothing returning class_id`;
 
 /**
  * Wants a run of a task whose answer is known, of somebody who has nothing to do with those that had it: verified, with the agreement of someone trusted,
- * so that those who agree on a lie make no canaries of it, and not given out again before. Answers the classes.
+ * so that those who agree on a lie make no canaries of it, not given out again before, and compared without a checker, whom it would tell of. Answers the classes.
  */
 export async function wantCanary(
   hot: Sql,

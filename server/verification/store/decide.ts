@@ -51,7 +51,8 @@ export async function readmitParties(sql: Sql, seen: Seen, note: string): Promis
           select agent_id from runs r where r.task_id = v.task_id and r.fence > t.reset_fence and r.replica >= 0 and r.status = 'COMPLETED'
           union all select agent_id from leases l where l.task_id = v.task_id
         ) had join agents a using (agent_id))
-      from tasks t where ${still(sql, seen)} and t.task_id = v.task_id and v.state = 'VERIFYING' returning t.class_id`,
+      from tasks t where ${still(sql, seen)} and t.task_id = v.task_id and v.state = 'VERIFYING'
+      returning (select class_id from replicas q where q.task_id = v.task_id and q.fence is null limit 1) as class_id`,
   );
   return rows.map((row) => Number(row.class_id));
 }
@@ -59,6 +60,10 @@ export async function readmitParties(sql: Sql, seen: Seen, note: string): Promis
 /** What more is asked. `audited`: whether those who agree are judged by a third, where that is known. */
 export interface More {
   kind: Kind;
+  /** Of whom: of those that do the tasks of this class. */
+  class_id: number;
+  /** The answers a checker is given. */
+  compares: readonly number[] | null;
   count: number;
   trusted: boolean;
   apart: Apart;
@@ -70,7 +75,7 @@ export interface More {
 export async function askMore(
   sql: Sql,
   seen: Seen,
-  { kind, count, trusted, apart, audited, until }: More,
+  { kind, class_id, compares, count, trusted, apart, audited, until }: More,
 ): Promise<number[]> {
   const rows = await transition<{ class_id: string }>(sql, {
     before: {
@@ -79,11 +84,11 @@ export async function askMore(
             select unnest(v.parties) union select unnest(${sql.unsafe(NAMES('a'))}) from runs r join agents a on a.agent_id = r.agent_id
             where r.task_id = v.task_id and r.fence > t.reset_fence),
           label_value = coalesce(v.label_value, (select a.labels ->> (t.verification ->> 'label') from runs r join agents a on a.agent_id = r.agent_id where r.fence = v.fence))
-        from tasks t where ${still(sql, seen)} and t.task_id = v.task_id and v.state in ('VERIFYING', 'REVIEWING') returning v.task_id, t.class_id, t.rank`,
+        from tasks t where ${still(sql, seen)} and t.task_id = v.task_id and v.state in ('VERIFYING', 'REVIEWING') returning v.task_id, t.rank`,
     },
     change: sql`
-      insert into replicas (task_id, replica, kind, class_id, rank, trusted, since)
-      select h.task_id, (select coalesce(max(replica), 0) from replicas r where r.task_id = h.task_id and r.replica > 0) + n, ${kind}, h.class_id, h.rank, ${trusted}, (select now from clock)
+      insert into replicas (task_id, replica, kind, class_id, compares, rank, trusted, since)
+      select h.task_id, (select coalesce(max(replica), 0) from replicas r where r.task_id = h.task_id and r.replica > 0) + n, ${kind}, ${class_id}::bigint, ${compares as number[] | null}::bigint[], h.rank, ${trusted}, (select now from clock)
       from held h cross join generate_series(1, ${count}::int) n
       returning class_id, task_id as subject_id, jsonb_build_object('replica', replica, 'kind', kind) as detail`,
     event: recordEvent(sql, 'task.replicated'),

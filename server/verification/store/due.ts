@@ -5,13 +5,20 @@ import type { Apart } from '../parties.ts';
 /** Whether a verification is to be looked at. */
 export const TO_CHECK = 'exists (select from verifications where check_at <= (select now from clock))';
 
-export type Kind = 'replica' | 'judge' | 'audit' | 'look_back';
+export type Kind = 'replica' | 'judge' | 'audit' | 'look_back' | 'checker';
 
 /** An answer that is in. `kind`: what its run was asked for; null where it is the task's own. */
 export interface Answered {
   fence: number;
   agent_id: string;
   kind: Kind | null;
+}
+
+/** A checker's run that has ended. `compares`: whose answers it was given. */
+export interface Compared {
+  fence: number;
+  compares: number[];
+  status: string;
 }
 
 /** The replica of a task's canary. */
@@ -38,6 +45,7 @@ export interface Checking {
   task_id: string;
   state: 'ALONE' | 'OPEN' | 'VERIFYING' | 'ACCEPTED' | 'AGREED' | 'REVIEWING' | 'ENDED';
   turn: number;
+  owner: string;
   class_id: number;
   capability: string;
   verification: Verified;
@@ -53,6 +61,7 @@ export interface Checking {
   /** One of each agent, the first. */
   answers: Answered[];
   open: Asked[];
+  compared: Compared[];
   /** How many runs were asked for. */
   asked: number;
   canary: Canary | null;
@@ -66,19 +75,24 @@ export async function listDue(sql: Sql, limit: number): Promise<Checking[]> {
   const rows = await sql<(Omit<Checking, 'now'> & { now: Date })[]>`
     with clock as materialized (select muster_now() as now),
     due as materialized (select * from verifications where check_at <= (select now from clock) order by check_at limit ${limit})
-    select d.task_id, d.state, d.turn, t.class_id::int, t.capability_required as capability, t.verification, d.fence::float8 as fence, d.suspect, d.audited, d.note, d.finality, d.parties, d.apart,
-      coalesce(y.answers, '[]') as answers, coalesce(w.open, '[]') as open, coalesce(w.asked, 0) as asked, k.canary, now,
+    select d.task_id, d.state, d.turn, t.owner, t.class_id::int, t.capability_required as capability, t.verification, d.fence::float8 as fence, d.suspect, d.audited, d.note, d.finality, d.parties, d.apart,
+      coalesce(y.answers, '[]') as answers, coalesce(c.compared, '[]') as compared, coalesce(w.open, '[]') as open, coalesce(w.asked, 0) as asked, k.canary, now,
       t.closed_status is not null or exists (select from runs r where r.task_id = d.task_id and r.final and r.fence > t.reset_fence) as ended
     from clock, due d cross join lateral (
-      select class_id, capability_required, verification, reset_fence, closed_status from tasks where tasks.task_id = d.task_id offset 0) t
+      select owner, class_id, capability_required, verification, reset_fence, closed_status from tasks where tasks.task_id = d.task_id offset 0) t
     left join lateral (
       select jsonb_agg(jsonb_build_object('fence', fence, 'agent_id', agent_id, 'kind', kind) order by fence) as answers from (
         select distinct on (case d.apart when 'owner' then a.owner else a.enrollment_token_id end) r.fence, r.agent_id, q.kind from runs r
         cross join lateral (select owner, enrollment_token_id from agents where agents.agent_id = r.agent_id offset 0) a left join replicas q on q.task_id = r.task_id and q.replica = r.replica
-        where r.task_id = d.task_id and r.replica >= 0 and r.status = 'COMPLETED' and r.fence > t.reset_fence
+        where r.task_id = d.task_id and r.replica >= 0 and r.status = 'COMPLETED' and r.fence > t.reset_fence and q.kind is distinct from 'checker'
         order by case d.apart when 'owner' then a.owner else a.enrollment_token_id end, r.fence
       ) o
     ) y on true
+    left join lateral (
+      select jsonb_agg(jsonb_build_object('fence', r.fence, 'compares', q.compares, 'status', r.status) order by r.fence) as compared
+      from replicas q cross join lateral (select fence, status from runs where runs.fence = q.fence offset 0) r
+      where q.task_id = d.task_id and q.kind = 'checker' and q.fence > t.reset_fence
+    ) c on true
     left join lateral (
       select jsonb_agg(jsonb_build_object('replica', q.replica, 'trusted', q.trusted, 'since', extract(epoch from q.since) * 1000, 'live', l.fence is not null))
         filter (where q.fence is null or l.fence is not null) as open, count(*)::int as asked

@@ -1,3 +1,4 @@
+import type { Json } from '@muster/shared/contract/fields';
 import type { Verified } from '@muster/shared/contract/verification';
 import { runIdOf } from '@muster/shared/ids';
 import { eventually } from '@muster/testing/eventually';
@@ -52,13 +53,16 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
       ...more,
     });
   const agents = (n: number) => Promise.all(Array.from({ length: n }, (_, i) => it.agent({ owner: `owner${i}` })));
-  const report = async (life: Life, fence: number, result_data: string) =>
+  const report = async (life: Life, fence: number, result_data: Json) =>
     createReporter({ db: it.db, notifier: quiet }, { reported() {} }).report(life, [
       { run_id: runIdOf(fence), fence, outcome: 'COMPLETED', result_data },
     ]);
   /** A task that has an answer and is wanted of `partners` more. */
-  async function answered(first: Life, { partners = 1, more = {} }: { partners?: number; more?: object } = {}) {
-    const [task_id] = await it.submit({ verification: asked(), ...more });
+  async function answered(
+    first: Life,
+    { partners = 1, more = {} }: { partners?: number; more?: Partial<Verified> } = {},
+  ) {
+    const [task_id] = await it.submit({ verification: asked(more) });
     const standings = await it.claim(it.db.hot, [{ ...first, want: 1 }], [classId]);
     const { fence } = standings.get(first.agent_id)!.runs[0]!;
     await openVerifications(it.db.hot, [{ fence, wanted: partners, trusted: false, apart: 'owner' }]);
@@ -89,6 +93,36 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
       { found: 'RIGHT', n: 20 },
     ]);
     expect(await it.sql`select agent_id, "right" from integrity`).toHaveLength(2);
+  });
+
+  test('two coordinators that look at once ask one checker, and one that comes after them goes on from there', async () => {
+    const [first, second, third] = await agents(3);
+    const comparator = {
+      kind: 'checker',
+      task_type: 'compare',
+      labels_required: {},
+      min_trust: 0,
+      timeout_seconds: 9,
+      settings: null,
+    } as const;
+    const { task_id } = await answered(first!, { more: { comparator } });
+    const [one, two] = [await coordinator(), await coordinator()];
+    const [run] = await take(one, second!);
+    await report(second!, run!.fence, 'y');
+    await Promise.all([one.check(), two.check(), one.check(), two.check()]);
+    const asked_for = await it.sql<{ class_id: string }[]>`select class_id from replicas where kind = 'checker'`;
+    expect(asked_for).toHaveLength(1);
+    const compare = [Number(asked_for[0]!.class_id)];
+    const later = await coordinator();
+    const claims = await Promise.all(
+      [first!, second!, third!].map((life) => later.claim({ ...life, want: 1 }, compare)),
+    );
+    expect(claims).toMatchObject([[], [], [{ task_id, task_type: 'compare', timeout_seconds: 9 }]]);
+    await report(third!, claims[2]![0]!.fence, { equal: [[0, 1]] });
+    expect(await it.status(task_id)).toBe('VERIFYING');
+    await Promise.all([later.check(), one.check()]);
+    expect(await it.status(task_id)).toBe('COMPLETED');
+    expect(await it.sql`select capability from verifications`).toEqual([{ capability: 'echo' }]);
   });
 
   test('twenty of one owner that ask at once for two runs that are wanted get one', async () => {

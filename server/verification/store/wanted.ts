@@ -1,11 +1,14 @@
 import type { Claimant } from '../../dispatch/store/claim.ts';
 import { CONCERNS, counting, type Lane, LIMITED, lanes, ROOMS } from '../../dispatch/store/heads.ts';
-import { type ClaimedRun, RUN, TOLD } from '../../dispatch/store/held-runs.ts';
+import { type ClaimedRun, runOf, TOLD } from '../../dispatch/store/held-runs.ts';
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
 import { retried } from '../../platform/retried.ts';
 import { runTimeout } from '../../tasks/store/times.ts';
 import { NAME, NAMES } from '../parties.ts';
+
+/** How long a run may take: a checker as long as its comparator says. */
+const TIMEOUT = `case when f.compares is null then timeout_seconds else (verification #>> '{comparator,timeout_seconds}')::int end`;
 
 /**
  * Gives an agent runs that are wanted: of tasks nobody it has to be apart from has had, for which it is trusted enough, and that fit its free slots.
@@ -24,7 +27,7 @@ turns as materialized (select coalesce((select n from asking), 0) as n),
 ${lanes(LIMITED)},
 ${limited ? ROOMS : 'open as materialized (select * from lanes where (select n from turns) > 0)'},
 picked as materialized (
-  select w.task_id, w.replica, w.class_id, w.rank, w.alias, o.slot_cost, v.ended from asking a, open o cross join lateral (
+  select w.task_id, w.replica, w.class_id, w.rank, w.alias, w.compares, o.slot_cost, v.ended from asking a, open o cross join lateral (
     select q.* from replicas q where q.class_id = o.class_id and q.fence is null order by q.rank, q.task_id
   ) w
   cross join lateral (select verification from tasks where tasks.task_id = w.task_id and closed_status is null offset 0) t
@@ -33,7 +36,7 @@ picked as materialized (
   where not (w.kind = 'canary' and a.anchor) and (not w.trusted or a.anchor or (
       select standing from integrity i where i.agent_id = a.agent_id and i.capability = o.capability) = 'TRUSTED')
     and not ${NAME('a', 'v.apart')} = any(v.parties)
-    and (t.verification ->> 'label' is null or a.labels ->> (t.verification ->> 'label') is not distinct from v.label_value)
+    and (w.kind = 'checker' or t.verification ->> 'label' is null or a.labels ->> (t.verification ->> 'label') is not distinct from v.label_value)
   order by w.rank, w.task_id, w.replica limit (select 4 * n from turns)
 ),
 locked as materialized (
@@ -54,7 +57,8 @@ claimed as materialized (
   select nextval('fence_seq') as fence, f.replica, f.class_id, f.slot_cost, f.alias, case when f.ended then whole_seconds else left_seconds end as timeout_seconds, t.*
   from (select * from fitting where task_id in (select task_id from joined) order by rank, task_id) f
   cross join lateral (
-    select ${RUN}, ${runTimeout('(select now from clock)')} as left_seconds, least(timeout_seconds, task_timeout_seconds) as whole_seconds from tasks where tasks.task_id = f.task_id offset 0) t
+    select ${runOf('f.compares')}, ${runTimeout('(select now from clock)', TIMEOUT)} as left_seconds, least(${TIMEOUT}, task_timeout_seconds) as whole_seconds
+    from tasks where tasks.task_id = f.task_id offset 0) t
 ),
 taken as (update replicas r set fence = c.fence from claimed c
   where r.task_id = any(array(select task_id from claimed)) and r.task_id = c.task_id and r.replica = c.replica),
