@@ -729,13 +729,17 @@ describe('looking back', () => {
       expect([await standingOf(one), await standingOf(two)]).toEqual(['QUARANTINED', 'QUARANTINED']),
     );
     await network.coordinator.tick();
-    for (const anchor of [good, judge])
+    for (const anchor of [good, judge]) {
+      // What was answered stays until it is decided about.
+      for (const { run_id } of (await network.task(together)).runs)
+        await expect(network.admin(deleteRun, { params: { run_id } })).rejects.toMatchObject({ code: 'conflict' });
       for (const seen = new Set<string>(); seen.size < 2; ) {
         const run = await eventually(() => anchor.take());
         expect([alone, together]).toContain(run.task_id);
         await anchor.complete(run, 'x');
         seen.add(run.task_id);
       }
+    }
     for (const task_id of [alone, together])
       await eventually(async () =>
         expect(await network.task(task_id)).toMatchObject({

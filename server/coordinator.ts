@@ -96,7 +96,7 @@ async function open(
   let url = '';
   const proofs = createProofs(deps, () => url);
   const verification = createVerification(deps, classes, limits, random);
-  const dispatch = createDispatch(deps, { classes, limits, verifier: verification }, keys, proofs);
+  const dispatch = createDispatch(deps, { classes, limits, random, verifier: verification }, keys, proofs);
   const submitter = createSubmitter(deps, classes, dispatch.handOff);
 
   let draining = false;

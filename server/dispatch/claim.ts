@@ -104,7 +104,11 @@ export function createClaimer(
   return async (claim) => {
     if (claim.want === 0 || !verifier.wants(claim.classIds)) return ready(claim);
     const runs = await verifier.claim(claim, claim.classIds);
-    const standing = await ready({ ...claim, want: claim.want - runs.length });
+    const standing = await ready({ ...claim, want: claim.want - runs.length }).catch((error) => {
+      if (runs.length === 0) throw error;
+      // What was claimed is told, whatever becomes of the rest; how the agent stands is merely read.
+      return plain({ ...claim, want: 0 });
+    });
     return standing && runs.length > 0 ? { ...standing, able: true, runs: [...runs, ...standing.runs] } : standing;
   };
 }

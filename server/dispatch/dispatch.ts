@@ -5,6 +5,7 @@ import { createRateLimit, type RateLimit } from '../platform/rate-limit.ts';
 import type { Classes } from '../tasks/classes.ts';
 import type { Limits } from '../tasks/limits.ts';
 import type { HandOff } from '../tasks/submit.ts';
+import type { Random } from '../trust/draw.ts';
 import { type Claimer, createClaimer, type Verifier } from './claim.ts';
 import { createDoor, type Door } from './door.ts';
 import { type Beater, createBeater, createNoter, type Noter } from './heartbeat.ts';
@@ -30,6 +31,8 @@ export interface Dispatch {
   parking: Parking;
   /** What each agent was last given of a class, where they take turns. */
   turns: Turns;
+  /** What is left to chance. */
+  random: Random;
   looks: Looks;
   /** Parked polls for tasks that are being submitted; none for those a limit concerns, which only a claim counts. */
   handOff: HandOff;
@@ -45,13 +48,13 @@ export interface Dispatch {
 
 export function createDispatch(
   deps: Deps,
-  { classes, limits, verifier }: Pick<Dispatch, 'classes' | 'limits'> & { verifier: Verifier },
+  { classes, limits, random, verifier }: Pick<Dispatch, 'classes' | 'limits' | 'random'> & { verifier: Verifier },
   keys: SigningKeys,
   proofs: Proofs,
 ): Dispatch {
   const roster = createRoster(deps, classes);
   const turns = new Turns();
-  const precedence = createPrecedence(roster, classes, turns, Math.random);
+  const precedence = createPrecedence(roster, classes, turns, random);
   const claim = createClaimer(deps, classes, limits, verifier, precedence.gave);
   const parking = new Parking(
     async ({ agent_id, boot_id, slots, classIds }) =>
@@ -108,6 +111,7 @@ export function createDispatch(
     },
     parking,
     turns,
+    random,
     looks: new Looks(),
     handOff: (classIds) => parking.handOff(limits.any ? classIds.map((id) => (isLimited(id) ? 0 : id)) : classIds),
     limited,

@@ -16,7 +16,6 @@ import { contenderOf } from './precedence.ts';
 import { type CandidateRow, findResponseTimes } from './store/candidates.ts';
 import type { AgentLoad } from './store/queue.ts';
 import { STRATEGIES } from './strategies.ts';
-import type { Turns } from './turns.ts';
 
 export const listStrategies = async () => ({
   data: ROUTINGS.map((name) => ({
@@ -40,13 +39,13 @@ interface Place {
 export async function previewRouting(ctx: Ctx, dispatch: Dispatch, { body }: { body: Body }) {
   const task = await classFor(ctx, dispatch, body);
   const paused = dispatch.classes.isPaused(task);
-  const line = firstOf(AT_MOST, inOrder(waitingFor(dispatch, task), task, dispatch.turns));
+  const line = firstOf(AT_MOST, inOrder(waitingFor(dispatch, task), task, dispatch));
   const ids = line.map((it) => it.agent.agent_id);
   const [verdicts, limits] = await Promise.all([judge(ctx, task, paused, ids), countLimits(ctx.db.admin, task)]);
   const able = new Map(verdicts.filter((it) => it.reason === undefined).map(({ agent }) => [agent.agent_id, agent]));
   const waiting = line.filter((it) => able.has(it.agent.agent_id));
   const others = [...able.values()].filter((it) => !ids.includes(it.agent_id));
-  const asking = [...inOrder(await timed(ctx, task, others), task, dispatch.turns)];
+  const asking = [...inOrder(await timed(ctx, task, others), task, dispatch)];
   const obstructed = obstruction(task, paused, verdicts, limits);
   const [first] = waiting;
   const shown = (place: Place, waits: boolean, reason: string) =>
@@ -91,11 +90,11 @@ function* waitingFor({ parking, roster }: Dispatch, task: TaskClass) {
 function* inOrder(
   line: Iterable<Pick<Place, 'agent' | 'slots_used'>>,
   task: TaskClass,
-  turns: Turns,
+  { turns, random }: Pick<Dispatch, 'turns' | 'random'>,
 ): Generator<Place> {
   const places = [...line].map((it) => ({ ...it, suits: preference(it.agent, task) ?? 0, rank: 0 }));
   const rankOf = (it: Place) => {
-    it.rank = STRATEGIES[task.routing].rank(contenderOf(it.agent, task, it, turns), Math.random);
+    it.rank = STRATEGIES[task.routing].rank(contenderOf(it.agent, task, it, turns), random);
     return it.rank;
   };
   for (const tier of tiersOf(places, (it) => it.suits)) yield* bestFirst(tier, rankOf);

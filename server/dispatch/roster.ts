@@ -4,7 +4,7 @@ import type { Classes } from '../tasks/classes.ts';
 import type { TaskClass } from '../tasks/store/classes.ts';
 import { mismatch } from './match.ts';
 import { createMatching, type Kind, type Matched } from './matching.ts';
-import { type CandidateRow, findCandidates } from './store/candidates.ts';
+import { type CandidateRow, findCandidates, findResponseTimes } from './store/candidates.ts';
 
 /** How long what an agent can do is believed without asking again, in milliseconds. */
 const BELIEF_MS = 2_000;
@@ -36,10 +36,16 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
   const { kindOf, match } = createMatching(classes);
   /** How often each agent was forgotten: what was asked about it before is not believed. */
   const forgotten = new Map<string, number>();
+  const timed = () => classes.open().filter(({ routing }) => routing === 'fastest_response').length;
   const load = createBatcher(async (ids: string[]) => {
-    const isTimed = classes.open().some(({ routing }) => routing === 'fastest_response');
+    const isTimed = timed() > 0;
     const rows = await findCandidates(db.hot, [...new Set(ids)], isTimed);
     return ids.map((id) => rows.get(id));
+  });
+
+  // How long they took was not asked of those that wait when the first comes up whose tasks go by that.
+  classes.onNew(({ routing }) => {
+    if (routing === 'fastest_response' && timed() === 1) void timeAll(db, known).catch(() => {});
   });
 
   const matchedOf = (belief: Belief): Matched => {
@@ -100,4 +106,11 @@ export function createRoster({ db }: Pick<Deps, 'db'>, classes: Classes): Roster
         .map(([agentId]) => agentId);
     },
   };
+}
+
+async function timeAll({ hot }: Deps['db'], known: ReadonlyMap<string, Belief>): Promise<void> {
+  for (const [agentId, ms] of await findResponseTimes(hot, [...known.keys()])) {
+    const belief = known.get(agentId);
+    if (belief) belief.response_ms = ms;
+  }
 }

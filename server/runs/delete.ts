@@ -19,7 +19,7 @@ export async function deleteRun(ctx: Ctx, runId: string): Promise<JsonText> {
   throw new ProblemError(
     'conflict',
     isTerminal(task.status)
-      ? `run ${runId} is the last of task ${task_id}, or another still runs: it goes when the task goes`
+      ? `run ${runId} is the last of task ${task_id}, or another still runs or is wanted: it goes when the task goes`
       : `task ${task_id} is ${task.status}; its runs can be deleted once it has ended`,
   );
 }

@@ -12,6 +12,7 @@ import { createClaimer } from '../claim.ts';
 import { createNoter } from '../heartbeat.ts';
 import { bootAgent, leaveAgent, revokeAgent } from './boot.ts';
 import { type Beat, beatAgents, LEASE_TTL_MS, noteRuns } from './heartbeat.ts';
+import type { ClaimedRun } from './held-runs.ts';
 import { reapLeases, timeOutRuns } from './reap.ts';
 import { applyResults } from './results.ts';
 
@@ -396,6 +397,23 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
         [true, false, 0],
       ]);
     }
+  });
+
+  test('what was given of what is wanted is told, though the rest cannot be had', async () => {
+    const agent = await it.agent();
+    const run = { fence: 1, task_id: 'task_x' } as ClaimedRun;
+    const verifier = { ...unverified, wants: () => true, claim: async () => [run] };
+    const lost = new Error('lost');
+    const classes = {
+      costly: new Set<number>(),
+      find: () => {
+        throw lost;
+      },
+    };
+    const claim = (gives: typeof verifier) =>
+      createClaimer({ db: it.db }, classes, createLimits(it.sql), gives)({ ...agent, want: 2, classIds: [1] });
+    expect(await claim(verifier)).toMatchObject({ current: true, able: true, runs: [run] });
+    await expect(claim({ ...verifier, claim: async () => [] })).rejects.toBe(lost);
   });
 
   test('an admin moves an agent only as the table says, with one event each', async () => {

@@ -6,7 +6,7 @@ import { transition } from '../../platform/transition.ts';
 import type { Round } from '../rounds.ts';
 
 /**
- * Deletes a finished run of a task that has ended; not the one it ended with. The task is locked, so that nobody retries it
+ * Deletes a finished run of a task that has ended; not the one it ended with, nor while its result is looked at again. The task is locked, so that nobody retries it
  * meanwhile. Answers whether it did.
  */
 export async function deleteRun(sql: Sql, fence: number, by?: Actor): Promise<boolean> {
@@ -18,6 +18,7 @@ export async function deleteRun(sql: Sql, fence: number, by?: Actor): Promise<bo
     change: sql`
       delete from runs r using task t where r.fence = ${fence} and r.task_id = t.task_id
         and not exists (select from leases l where l.task_id = t.task_id)
+        and not exists (select from verifications v where v.task_id = t.task_id and v.state = 'REVIEWING')
         and (t.closed_status is not null or exists (select from runs f where f.task_id = t.task_id and f.final and f.fence > t.reset_fence))
         and (r.fence <= t.reset_fence or not r.final and exists (select from runs f where f.task_id = t.task_id and f.fence > r.fence))
       returning r.fence, ${runIdOf(fence)} as subject_id, t.owner, null::jsonb as after,

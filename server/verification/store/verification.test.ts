@@ -19,7 +19,7 @@ import { openVerifications } from './open.ts';
 import { takeResults } from './review.ts';
 
 const quiet = { tell() {}, on() {} } as unknown as Deps['notifier'];
-const log = console as unknown as Deps['log'];
+const log = { warn() {} } as unknown as Deps['log'];
 
 describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
   let it: Rows;
@@ -123,6 +123,28 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     await Promise.all([later.check(), one.check()]);
     expect(await it.status(task_id)).toBe('COMPLETED');
     expect(await it.sql`select capability from verifications`).toEqual([{ capability: 'echo' }]);
+  });
+
+  test('one that cannot be looked at keeps no other from being decided, and is looked at again later', async () => {
+    const [first, second] = await agents(2);
+    const one = await coordinator();
+    const answers = async () => {
+      const { task_id } = await answered(first!);
+      await one.refresh();
+      const [run] = await take(one, second!);
+      await report(second!, run!.fence, 'x');
+      return task_id;
+    };
+    const [odd, plain] = [await answers(), await answers()];
+    const compareBy = (of: string) => it.sql`
+      update tasks set verification = jsonb_set(verification, '{comparator}', ${of}::text::jsonb) where task_id = ${odd}`;
+    await compareBy('null');
+    await one.check();
+    expect([await it.status(odd), await it.status(plain)]).toEqual(['VERIFYING', 'COMPLETED']);
+    await compareBy('{"kind":"exact"}');
+    await it.clock.advance('10s');
+    await one.check();
+    expect(await it.status(odd)).toBe('COMPLETED');
   });
 
   test('twenty of one owner that ask at once for two runs that are wanted get one', async () => {
