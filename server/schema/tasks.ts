@@ -234,6 +234,8 @@ export const leases = pgTable(
     timeout_seconds: integer().notNull(),
     /** How many slots its agent gets back when it ends. */
     slot_cost: smallint().notNull().default(1),
+    /** Its task holds no key and nobody checks it: what becomes of it when it is completed is known. Others may wait for it all the same. */
+    lone: boolean().notNull().default(false),
     cancel_requested_at: moment(),
     progress: jsonb(),
   },

@@ -55,6 +55,22 @@ folded_runs as materialized (
   select w.fence, f.fold_seq - w.n + w.k as fold_seq from weighed w join folded f on f.agent_id = w.agent_id and f.capability = w.capability
 )`;
 
+/**
+ * The same for completed runs, which weigh alike in whatever order: their sum of 0.97^k is that of a geometric series. `from` gives the `n` of each
+ * `agent_id`, `capability` and whatever else. Leaves `folded(agent_id, capability, before)`, what was folded before them.
+ */
+export const foldCompleted = (from: string): string => `
+sums as materialized (select agent_id, capability, sum(n)::int as n from ${from} group by 1, 2),
+upserted as (
+  insert into trust as t (agent_id, capability, dependable, undependable, completed, failed, timed_out, lost, fold_seq, updated_at)
+  select agent_id, capability, (1 - power(${DECAY}::float8, n)) / (1 - ${DECAY}::float8), 0, n, 0, 0, 0, n, (select now from clock) from sums order by 1, 2
+  ${ADDED}
+  returning agent_id, capability, fold_seq
+),
+folded as materialized (
+  select s.agent_id, s.capability, u.fold_seq - s.n as before from upserted u join sums s on s.agent_id = u.agent_id and s.capability = u.capability
+)`;
+
 /** The same for one completed run: `from` gives its `agent_id`, `capability` and the `now`. Answers its `fold_seq`. */
 export const foldOne = (from: string): string => `
   insert into trust as t (agent_id, capability, dependable, undependable, completed, failed, timed_out, lost, fold_seq, updated_at)

@@ -1,7 +1,8 @@
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
+import { LONE } from '../../tasks/store/insert.ts';
 import { runTimeout } from '../../tasks/store/times.ts';
-import { CLAIM_ONE } from './claim-one.ts';
+import { CLAIM_MANY, CLAIM_ONE } from './claim-one.ts';
 import { type HeadsOf, headsOf, type Lane } from './heads.ts';
 import { type ClaimedRun, checkpointOf, RUN } from './held-runs.ts';
 
@@ -73,13 +74,13 @@ claimed as materialized (
   select nextval('fence_seq') as fence, z.agent_id, z.replica, z.class_id, z.attempt + 1 as attempt, z.failures, ${cost} as slot_cost, t.*
   from ${zipped}
   cross join lateral (
-    select ${RUN}, ${runTimeout('(select now from clock)')} as timeout_seconds from tasks where tasks.task_id = z.task_id offset 0
+    select ${RUN}, ${LONE} as lone, ${runTimeout('(select now from clock)')} as timeout_seconds from tasks where tasks.task_id = z.task_id offset 0
   ) t
   where z.task_id is not null
 ),
 leased as (
-  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds, slot_cost)
-  select fence, task_id, replica, agent_id, class_id, capability_required, attempt, failures, (select now from clock), timeout_seconds, slot_cost from claimed
+  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds, slot_cost, lone)
+  select fence, task_id, replica, agent_id, class_id, capability_required, attempt, failures, (select now from clock), timeout_seconds, slot_cost, lone from claimed
 ),
 slots as (
   update agents set slots_used = agents.slots_used + g.n from (select agent_id, sum(slot_cost) as n from claimed group by 1) g
@@ -102,7 +103,7 @@ const textsOf = (forms: Form[], way: typeof shared) =>
   Object.fromEntries(forms.map((form) => [form, claiming(headsOf[form], way(headsOf[form].order))]));
 
 const SHARED = textsOf(FORMS, shared);
-/** Of a single class one agent claims by `CLAIM_ONE`. */
+/** Of a single class one agent claims by `CLAIM_ONE` or `CLAIM_MANY`. */
 const SOLE = textsOf(
   FORMS.filter((form) => form !== 'single'),
   sole,
@@ -137,9 +138,11 @@ export async function claimTasks(hot: Sql, claimants: readonly Claimant[], lanes
   const column = <K extends keyof Claimant>(name: K) => arrayLiteral(claimants.map((it) => it[name]));
   const [first] = claimants;
   const rows = await (first && claimants.length === 1 && form === 'single'
-    ? hot.unsafe<ClaimRow[]>(CLAIM_ONE, [first.agent_id, first.boot_id, first.want, lanes[0]?.class_id ?? 0], {
-        prepare: true,
-      })
+    ? hot.unsafe<ClaimRow[]>(
+        first.want > 1 ? CLAIM_MANY : CLAIM_ONE,
+        [first.agent_id, first.boot_id, first.want, lanes[0]?.class_id ?? 0],
+        { prepare: true },
+      )
     : hot.unsafe<ClaimRow[]>(
         (claimants.length === 1 ? SOLE : SHARED)[form]!,
         [

@@ -1,6 +1,6 @@
 import { arrayLiteral, numbersOf, type Sql } from '../../platform/database.ts';
 import { retried } from '../../platform/retried.ts';
-import { COMPLETE_MANY, COMPLETE_ONE } from './completed.ts';
+import { COMPLETE_ONE, COMPLETE_SHARED, COMPLETE_SOLE } from './completed.ts';
 import { END_RUNS, LIVES, releaseSlots } from './end-runs.ts';
 
 /** A run's end as its agent tells it. `result_data`, `error` and `usage` are JSON text. */
@@ -40,8 +40,8 @@ const APPLY = `
 with ${LIVES},
 own as materialized (
   select x.fence, l.agent_id, x.ord, x.status, x.fault, x.retryable, x.result_data, x.error, x.usage
-  from unnest($3::text::int[], $4::text::bigint[], $5::text::text[], $6::text::text[], $7::text::boolean[], $8::text::text[], $9::text::text[], $10::text::text[])
-    with ordinality as x(life, fence, status, fault, retryable, result_data, error, usage, ord)
+  from unnest($3::text::int[], $4::text::bigint[], $5::text::text[], $6::text::text[], $7::text::text[], $8::text::text[], $9::text::boolean[], $10::text::text[])
+    with ordinality as x(life, fence, result_data, usage, status, fault, retryable, error, ord)
   join lives l on l.life = x.life
 ),
 gone as (
@@ -61,12 +61,20 @@ from judged group by 1, 2, 3, 4, 5`;
 
 /** A row for results that ended alike: `ords` says which, from 1. */
 type AppliedRow = Omit<AppliedResult, 'position' | 'class_id'> & { class_id: string; ords: string };
-type CompletedRow = Pick<AppliedRow, 'class_id' | 'ords'>;
 
-/** Applies results. Where all were completed those that need no more than that are applied by a shorter statement first, and what it left by the full one. */
+/** What a short form answers: runs that were applied, by class. */
+interface CompletedRow {
+  class_id: string;
+  fences: string;
+}
+
+/**
+ * Applies results, in the order of their fences. Where all were completed those that need no more than that are applied by a shorter statement first,
+ * and what it left by the full one; which one also tells apart what two lives say of the same run.
+ */
 export async function applyResults(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
   if (results.length === 0) return [];
-  if (!results.every(({ status, error }) => status === 'COMPLETED' && error === null)) return applyAny(hot, results);
+  if (!results.every(isCompleted)) return applyAny(hot, results);
   const completed = await applyCompleted(hot, results);
   if (completed.length === results.length) return completed;
   const done = new Set(completed.map(({ position }) => position));
@@ -77,51 +85,37 @@ export async function applyResults(hot: Sql, results: readonly NewResult[]): Pro
   return [...completed, ...others.map((it) => ({ ...it, position: left[it.position]! }))];
 }
 
+const isCompleted = ({ status, error, fence }: NewResult, n: number, all: readonly NewResult[]): boolean =>
+  status === 'COMPLETED' && error === null && fence !== all[n + 1]?.fence;
+
 async function applyCompleted(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
   const [{ agent_id, boot_id, fence, result_data, usage }] = results as [NewResult];
+  const ask = (text: string, parameters: (string | null)[]) =>
+    hot.unsafe<CompletedRow[]>(text, parameters, { prepare: true });
   const rows =
     results.length === 1
-      ? await hot.unsafe<CompletedRow[]>(COMPLETE_ONE, [agent_id, boot_id, String(fence), result_data, usage ?? null], {
-          prepare: true,
-        })
-      : await hot.unsafe<CompletedRow[]>(COMPLETE_MANY, columnsOf(results, ['fence', 'result_data', 'usage']), {
-          prepare: true,
-        });
-  return appliedOf(
-    rows.map((row) => ({ ...row, next: 'final', run_status: 'COMPLETED', verified: false, awaited: false })),
-  );
+      ? await ask(COMPLETE_ONE, [agent_id, boot_id, String(fence), result_data, usage ?? null])
+      : results.every((it) => it.agent_id === agent_id && it.boot_id === boot_id)
+        ? await ask(COMPLETE_SOLE, [agent_id, boot_id, ...columnsOf(results, COMPLETED)])
+        : await ask(COMPLETE_SHARED, [...livesOf(results), ...columnsOf(results, COMPLETED)]);
+  const classOf = new Map<number, number>();
+  for (const { class_id, fences } of rows) for (const it of numbersOf(fences)) classOf.set(it, Number(class_id));
+  return results.flatMap(({ fence }, position): AppliedResult[] => {
+    const class_id = classOf.get(fence);
+    return class_id === undefined
+      ? []
+      : [{ position, next: 'final', run_status: 'COMPLETED', class_id, verified: false, awaited: false }];
+  });
 }
 
-const COLUMNS = ['fence', 'status', 'fault', 'retryable', 'result_data', 'error', 'usage'] as const;
+const COMPLETED = ['fence', 'result_data', 'usage'] as const;
+const ANY = [...COMPLETED, 'status', 'fault', 'retryable', 'error'] as const;
 
-const applyAny = async (hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> =>
-  appliedOf(await hot.unsafe<AppliedRow[]>(APPLY, columnsOf(results, COLUMNS), { prepare: true }));
-
-/** The lives that report, which of them each result is of, and of each the columns that are named. */
-function columnsOf(results: readonly NewResult[], names: readonly (keyof NewResult)[]): string[] {
-  const lives = new Map<string, { agent_id: string; boot_id: string; life: number }>();
-  const lifeOf = ({ agent_id, boot_id }: NewResult) => {
-    const key = `${agent_id} ${boot_id}`;
-    const known = lives.get(key) ?? { agent_id, boot_id, life: lives.size + 1 };
-    if (known.life > lives.size) lives.set(key, known);
-    return known.life;
-  };
-  const life = arrayLiteral(results.map(lifeOf));
-  return [
-    arrayLiteral([...lives.values()].map((it) => it.agent_id)),
-    arrayLiteral([...lives.values()].map((it) => it.boot_id)),
-    life,
-    // A shorter array is filled up with nulls: one of nobody's values is empty.
-    ...names.map((name) =>
-      results.every((result) => (result[name] ?? null) === null)
-        ? '{}'
-        : arrayLiteral(results.map((result) => result[name])),
-    ),
-  ];
-}
-
-const appliedOf = (rows: readonly AppliedRow[]): AppliedResult[] =>
-  rows.flatMap(({ ords, class_id, next, run_status, verified, awaited }) =>
+async function applyAny(hot: Sql, results: readonly NewResult[]): Promise<AppliedResult[]> {
+  const rows = await hot.unsafe<AppliedRow[]>(APPLY, [...livesOf(results), ...columnsOf(results, ANY)], {
+    prepare: true,
+  });
+  return rows.flatMap(({ ords, class_id, next, run_status, verified, awaited }) =>
     numbersOf(ords).map((ord) => ({
       position: ord - 1,
       next,
@@ -130,6 +124,29 @@ const appliedOf = (rows: readonly AppliedRow[]): AppliedResult[] =>
       verified,
       awaited,
     })),
+  );
+}
+
+/** The lives that report, agents and boots, and which of them each result is of. */
+function livesOf(results: readonly NewResult[]): string[] {
+  const lives = new Map<string, { agent_id: string; boot_id: string; life: number }>();
+  const lifeOf = ({ agent_id, boot_id }: NewResult) => {
+    const key = `${agent_id} ${boot_id}`;
+    const known = lives.get(key) ?? { agent_id, boot_id, life: lives.size + 1 };
+    if (known.life > lives.size) lives.set(key, known);
+    return known.life;
+  };
+  const life = arrayLiteral(results.map(lifeOf));
+  const all = [...lives.values()];
+  return [arrayLiteral(all.map((it) => it.agent_id)), arrayLiteral(all.map((it) => it.boot_id)), life];
+}
+
+/** The columns that are named. A shorter array is filled up with nulls: one of nobody's values is empty. */
+const columnsOf = (results: readonly NewResult[], names: readonly (keyof NewResult)[]): string[] =>
+  names.map((name) =>
+    results.every((result) => (result[name] ?? null) === null)
+      ? '{}'
+      : arrayLiteral(results.map((result) => result[name])),
   );
 
 /** How runs ended that no lease is held of any more: read with a snapshot of its own, after the guard said no. */

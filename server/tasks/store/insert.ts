@@ -66,6 +66,9 @@ export const isPlain = (task: Record<Column, unknown>): boolean =>
     Array.isArray(usual) ? (task[name] as unknown[]).length === 0 : task[name] === usual,
   );
 
+/** Whether a task holds no key and is not checked, said of its row: none of that changes in its life. */
+export const LONE = 'unique_key is null and concurrency_key is null and verification is null';
+
 /** How tasks are inserted: all of them plain, and as a batch. */
 export interface Form {
   plain: boolean;
@@ -162,8 +165,8 @@ handed as materialized (
   join willing w on w.agent_id = z.agent_id and w.boot_id = z.boot_id where z.k <= w.n
 ),
 leased as (
-  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds)
-  select fence, task_id, 0, agent_id, class_id, capability_required, 1, 0, now, ${plain ? 'timeout_seconds' : runTimeout('now')} from handed
+  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds, lone)
+  select fence, task_id, 0, agent_id, class_id, capability_required, 1, 0, now, ${plain ? 'timeout_seconds, true' : `${runTimeout('now')}, ${LONE}`} from handed
 ),
 slots as (
   update agents set slots_used = slots_used + g.n from (select agent_id, count(*) as n from handed group by 1) g
@@ -218,8 +221,8 @@ willing as (
   returning agent_id
 ),
 leased as (
-  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds)
-  select nextval('fence_seq'), task_id, 0, w.agent_id, class_id, capability_required, 1, 0, now, timeout_seconds from y, willing w
+  insert into leases (fence, task_id, replica, agent_id, class_id, capability, attempt, failures, assigned_at, timeout_seconds, lone)
+  select nextval('fence_seq'), task_id, 0, w.agent_id, class_id, capability_required, 1, 0, now, timeout_seconds, true from y, willing w
   returning fence
 ),
 queued as (${queuedTasks('not exists (select from willing)')}),

@@ -1,0 +1,1 @@
+ALTER TABLE "leases" ADD COLUMN "lone" boolean DEFAULT false NOT NULL;
