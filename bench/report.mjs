@@ -10,14 +10,16 @@ export function report(results) {
   });
 }
 
-/** Ratios to every other subject, round by round, and each goal: kept, or missed. */
-export function judge({ goals }, results) {
+/** Ratios to every other subject, round by round, in the first figure or those that are `compared`, and each goal: kept, or missed. */
+export function judge({ goals, compared }, results) {
   const [[, ours], ...others] = results;
   if (ours.lacks) return [];
-  const first = Object.keys(ours.rounds[0])[0];
+  const figures = compared ?? Object.keys(ours.rounds[0]).slice(0, 1);
   const lines = others
     .filter(([, { lacks }]) => !lacks)
-    .map(([name, theirs]) => `muster / ${name}: ${spread(ratios(ours, theirs, first))} in ${first}`);
+    .flatMap(([name, theirs]) =>
+      figures.map((figure) => `muster / ${name}: ${spread(ratios(ours, theirs, figure))} in ${figure}`),
+    );
   for (const { figure, against, less, floor, aim, atMost } of goals) {
     if (atMost) lines.push(verdict(figure, median(ours.rounds.map((round) => round[figure])), true, atMost));
     else if (results.has(against))

@@ -56,11 +56,12 @@ export function createApp({ edge, heads, dispatch, submitter, draining }: AppPar
     ...opsRoutes(dispatch.keys, { draining, openApi: () => openApiDocument(ENDPOINTS) }),
   ];
   for (const route of routes.sort(staticFirst)) bind(app, direct, edge, route);
-  app.get('/docs/:file?', (c) => {
-    const page = docsPage(c.req.param('file'));
-    const headers = { ...docsHeaders(edge.deps.config), 'content-type': page?.type ?? '' };
-    return page ? new Response(page.body, { headers }) : c.notFound();
-  });
+  for (const path of ['/docs', '/docs/:file'])
+    app.get(path, (c) => {
+      const page = docsPage(c.req.param('file'));
+      const headers = { ...docsHeaders(edge.deps.config), 'content-type': page?.type ?? '' };
+      return page ? new Response(page.body, { headers }) : c.notFound();
+    });
   const { clock, log } = edge.deps;
   const refused = (error: unknown, { incoming }: Exchange, headers = edge.headers) => {
     const dated = ['date', clock.date(), ...flat(headers)];

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createBatcher } from './batcher.ts';
 
 const failure = (code: string) => Object.assign(new Error(code), { code });
@@ -40,6 +40,29 @@ describe('a batcher', () => {
       ),
       { numRuns: 40, seed: 1 },
     );
+  });
+
+  test('that rests takes the first at once, and after its rest all that came meanwhile', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const batches: number[][] = [];
+    const add = createBatcher(
+      async (items: number[]) => {
+        batches.push(items);
+        return items;
+      },
+      { restMs: 10 },
+    );
+    await add(1);
+    const later = [];
+    for (const n of [2, 3]) {
+      later.push(add(n));
+      await turn();
+    }
+    expect([...batches, add.waiting]).toEqual([[1], 2]);
+    vi.advanceTimersByTime(10);
+    expect(await Promise.all(later)).toEqual([2, 3]);
+    expect(batches).toEqual([[1], [2, 3]]);
   });
 
   test('takes what arrives together together, and what arrives meanwhile next', async () => {

@@ -17,17 +17,18 @@ interface Waiter<I, O> {
 
 /**
  * A batcher: a few statements in flight per kind, and the next takes everything that arrived meanwhile ("group commit").
- * There is no timer, so an idle system waits for nothing and a busy one makes large batches. `run` answers in the order of
- * its items. A batch that fails on a value is replayed item by item, so that one caller's row never fails another's; one
- * that lost a deadlock did nothing and is sent again.
+ * There is no timer, so an idle system waits for nothing and a busy one makes large batches; where nobody minds to wait,
+ * `restMs` after each makes them larger. `run` answers in the order of its items. A batch that fails on a value is replayed
+ * item by item, so that one caller's row never fails another's; one that lost a deadlock did nothing and is sent again.
  */
 export function createBatcher<I, O>(
   run: (items: I[]) => Promise<O[]>,
   {
     maxItems = 1_000,
     inFlight = 1,
+    restMs = 0,
     weight = () => 1,
-  }: { maxItems?: number; inFlight?: number; weight?: (item: I) => number } = {},
+  }: { maxItems?: number; inFlight?: number; restMs?: number; weight?: (item: I) => number } = {},
 ): Batcher<I, O> {
   const queue: Waiter<I, O>[] = [];
   let running = 0;
@@ -61,8 +62,13 @@ export function createBatcher<I, O>(
     answering += batch.length;
     schedule();
     await answer(run, batch);
-    running -= 1;
     answering -= batch.length;
+    if (restMs > 0) setTimeout(goOn, restMs);
+    else goOn();
+  };
+
+  const goOn = () => {
+    running -= 1;
     schedule();
   };
 

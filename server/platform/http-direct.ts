@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ParamIndexMap, Params } from 'hono/router';
 import type { Answer, Asking } from './http-answer.ts';
 import { StaticFirstRouter } from './http-router.ts';
 
@@ -26,14 +25,7 @@ export class Direct {
   readonly answer = (incoming: IncomingMessage, outgoing: ServerResponse): Promise<Answer> | undefined => {
     const { method = '', url: path = '', headers } = incoming;
     if (!PLAIN_PATH.test(path) || !PLAIN_HOST.test(headers.host ?? '')) return undefined;
-    const [[hit], values] = this.#router.match(method, path);
-    const [respond, names = NONE] = hit ?? [];
-    return respond?.({ incoming, outgoing, path, params: paramsOf(names, values), query: NONE });
+    const [[hit]] = this.#router.match(method, path);
+    return hit?.[0]?.({ incoming, outgoing, path, params: hit[1], query: NONE });
   };
-}
-
-/** The parameters of a path: by name, or by name in a list of values. */
-function paramsOf(names: Params | ParamIndexMap, values: string[] | undefined): Record<string, string> {
-  if (!values) return names as Params;
-  return Object.fromEntries(Object.entries(names).map(([name, at]) => [name, values[at as number]!]));
 }

@@ -15,13 +15,21 @@ export interface Beat {
   fences: readonly number[];
 }
 
-/** How an agent stands after its beat; `held` are the fences it named that it does hold. */
+/** How an agent stands after its beat; times as an answer writes them. `held` are the fences it named that it does hold. */
 export interface BeatAnswer {
   mode: string;
-  now: Date;
-  lease_expires_at: Date;
-  held: Map<number, { cancel: boolean; started: boolean }>;
+  server_time: string;
+  lease_expires_at: string;
+  held: ReadonlyMap<number, Held>;
 }
+
+interface Held {
+  cancel: boolean;
+  started: boolean;
+}
+
+/** What nearly every agent holds. */
+const NOTHING: ReadonlyMap<number, Held> = new Map();
 
 /** Moves the lease of every agent that beat, once however many runs it has, and looks which of them are still its own. */
 const BEAT = `
@@ -39,21 +47,21 @@ beaten as (
   select agent_id, now, now + interval '${LEASE_TTL_MS} milliseconds', health, slots_free, uptime_ms, metrics::jsonb from alive, clock order by agent_id
   on conflict (agent_id) do update set last_seen_at = excluded.last_seen_at, lease_expires_at = excluded.lease_expires_at,
     health = excluded.health, slots_free = excluded.slots_free, uptime_ms = excluded.uptime_ms, metrics = excluded.metrics
-  returning agent_id, last_seen_at, lease_expires_at
+  returning agent_id
 ),
 named as materialized (select * from unnest($7::text::bigint[], $8::text::text[]) as n(fence, agent_id)),
 held as (
   select l.fence, l.agent_id, l.cancel_requested_at is not null as cancel, l.started_at is not null as started
   from leases l where l.fence = any($7::text::bigint[]) and ((l.fence, l.agent_id) in (select fence, agent_id from named)) is true
 )
-select a.agent_id, a.mode, b.last_seen_at as now, b.lease_expires_at, h.fence, h.cancel, h.started
+select a.agent_id, a.mode, (select extract(epoch from now) * 1000 from clock)::float8 as now_ms, h.fence, h.cancel, h.started
 from alive a join beaten b on b.agent_id = a.agent_id left join held h on h.agent_id = a.agent_id`;
 
 interface BeatRow {
   agent_id: string;
   mode: string;
-  now: Date;
-  lease_expires_at: Date;
+  /** The same in all rows. */
+  now_ms: number;
   fence: string | null;
   cancel: boolean;
   started: boolean;
@@ -76,13 +84,24 @@ export async function beatAgents(hot: Sql, beats: readonly Beat[]): Promise<Map<
     ],
     { prepare: true },
   );
+  const nowMs = rows[0]?.now_ms ?? 0;
+  const server_time = new Date(nowMs).toISOString();
+  const lease_expires_at = new Date(nowMs + LEASE_TTL_MS).toISOString();
+  const held = heldIn(rows);
   const answers = new Map<string, BeatAnswer>();
-  for (const { agent_id, mode, now, lease_expires_at, fence, cancel, started } of rows) {
-    const answer = answers.get(agent_id) ?? { mode, now, lease_expires_at, held: new Map() };
-    answers.set(agent_id, answer);
-    if (fence !== null) answer.held.set(Number(fence), { cancel, started });
-  }
+  for (const { agent_id, mode } of rows)
+    answers.set(agent_id, { mode, server_time, lease_expires_at, held: held.get(agent_id) ?? NOTHING });
   return answers;
+}
+
+function heldIn(rows: readonly BeatRow[]): Map<string, Map<number, Held>> {
+  const held = new Map<string, Map<number, Held>>();
+  for (const { agent_id, fence, cancel, started } of rows) {
+    if (fence === null) continue;
+    const own = held.get(agent_id) ?? new Map<number, Held>();
+    held.set(agent_id, own.set(Number(fence), { cancel, started }));
+  }
+  return held;
 }
 
 /** What an agent says of a live run. `started`: it has begun; `progress`: JSON text, merged over what was said before. */

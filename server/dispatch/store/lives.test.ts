@@ -72,14 +72,16 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
           [stopped.fence, { cancel: true, started: false }],
         ]),
       );
-      expect(answer.lease_expires_at.getTime() - answer.now.getTime()).toBe(LEASE_TTL_MS);
+      expect(Date.parse(answer.lease_expires_at) - Date.parse(answer.server_time)).toBe(LEASE_TTL_MS);
       expect(answers.get(other.agent_id)!.held.size).toBe(0);
-      expect(
-        (await it.sql`select metrics, uptime_ms::int, health from presence where agent_id = ${agent.agent_id}`)[0],
-      ).toEqual({
+      const [kept] = await it.sql`
+        select metrics, uptime_ms::int, health, last_seen_at, lease_expires_at from presence where agent_id = ${agent.agent_id}`;
+      expect(kept).toEqual({
         metrics: { load: 1 },
         uptime_ms: 7,
         health: 'OK',
+        last_seen_at: new Date(answer.server_time),
+        lease_expires_at: new Date(answer.lease_expires_at),
       });
     });
 
