@@ -48,11 +48,8 @@ export class Parking {
    * Waits until there are runs for the poll, its time is up or `signal` ends it: then with none. News since the poll's
    * `mark` is looked into at once; news for its agent alone ends it, for it to ask again. `cancel`: fences it is to be told of when it is answered.
    */
-  park(
-    { cancel = [], mark = this.told, ...poll }: Waiting & { cancel?: number[]; mark?: number },
-    waitMs: number,
-    signal: HangUp,
-  ): Promise<News> {
+  park(poll: Waiting & { cancel?: number[]; mark?: number }, waitMs: number, signal: HangUp): Promise<News> {
+    const { cancel = [], mark = this.told } = poll;
     if (waitMs === 0) return Promise.resolve({ runs: [], cancel });
     const older = this.byAgent.get(poll.agent_id);
     if (older) this.end(older);

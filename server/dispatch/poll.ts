@@ -33,11 +33,13 @@ export async function poll(
   if (!body.results?.length) dispatch.emptyPolls.refuseSpent(agent_id, EMPTY_POLLS_PER_MINUTE);
   const verdicts = body.results?.length ? await dispatch.reporter.report(life, body.results) : [];
   const classIds = body.slots === 0 ? [] : await dispatch.roster.classesOf(agent_id);
-  const ask = { ...life, classIds: classIds ?? [] };
+  const ask = { agent_id, boot_id: body.boot_id, classIds: classIds ?? [] };
   // The next poll of an agent that was only told that its results are in goes on from where that one looked.
   const looked = verdicts.length === 0 && body.wait_ms > 0 ? dispatch.looks.take(ask, body.slots) : undefined;
   const mark = looked?.mark ?? dispatch.parking.mark();
-  const standing = looked?.standing ?? (await dispatch.claim({ ...ask, want: body.slots }));
+  const standing =
+    looked?.standing ??
+    (await dispatch.claim({ agent_id, boot_id: body.boot_id, classIds: ask.classIds, want: body.slots }));
   if (!standing || !classIds) throw new ProblemError('token-revoked', `agent ${agent_id} does not exist any more`);
   refuseStale(standing, agent_id, body.boot_id);
 
@@ -53,7 +55,8 @@ export async function poll(
   // A class that came up while this poll looked for work was not told to it, so it asks again in the very turn it parks in.
   const wanted = body.slots === 0 ? undefined : dispatch.roster.knownClassesOf(agent_id);
   const waiting = {
-    ...ask,
+    agent_id,
+    boot_id: body.boot_id,
     slots: body.slots,
     slots_used: standing.slots_used,
     classIds: open ? (wanted ?? ask.classIds) : [],
