@@ -81,7 +81,7 @@ export async function forgetTasks(sql: Sql, stretch: Stretch, by?: Actor): Promi
       // With its last task.
       gone_batches: sql`
         delete from batches b where b.batch_id = any(array(select batch_id from gone))
-          and not exists (select from tasks t where t.batch_id = b.batch_id and t.task_id not in (select task_id from gone))`,
+          and (select 1 from tasks t where ${inBatchOf(sql)} and t.task_id not in (select task_id from gone) limit 1) is null`,
       gone_runs: sql`delete from runs where task_id = any(array(select task_id from ripe)) returning fence, task_id`,
       // What others found of them: a verdict says nothing without its run.
       unjudged: sql`delete from verdicts where fence = any(array(select fence from gone_runs))`,
@@ -106,14 +106,18 @@ export async function forgetTasks(sql: Sql, stretch: Stretch, by?: Actor): Promi
   return row!;
 }
 
+/** The tasks `t` of a batch `b`, looked for among its ids. */
+const inBatchOf = (sql: Sql): Fragment =>
+  sql`t.task_id between b.first_task_id and b.last_task_id and t.batch_id = b.batch_id`;
+
 /** Deletes the batches of a stretch that have no task: all were refused, or others stood for them. */
 export async function forgetEmptyBatches(sql: Sql, { olderThanDays, after, limit }: Stretch): Promise<Round> {
   const [row] = await sql<[Round]>`
     with cutoff as materialized (select muster_now() - make_interval(days => ${olderThanDays}) as at),
-    walked as materialized (select batch_id, created_at < (select at from cutoff) as old from batches where batch_id > ${after} order by batch_id limit ${limit}),
+    walked as materialized (select batch_id, first_task_id, last_task_id, created_at < (select at from cutoff) as old from batches where batch_id > ${after} order by batch_id limit ${limit}),
     gone as (
       delete from batches where batch_id = any(array(
-        select batch_id from walked w where old and not exists (select from tasks t where t.batch_id = w.batch_id))) returning batch_id
+        select batch_id from walked b where old and (select 1 from tasks t where ${inBatchOf(sql)} limit 1) is null)) returning batch_id
     )
     select (select count(*) from gone)::int as gone,
       (select batch_id from (select batch_id, old from walked order by batch_id desc limit 1) last where old and (select count(*) from walked) = ${limit}) as next`;

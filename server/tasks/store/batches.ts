@@ -1,5 +1,5 @@
 import type { TaskStatus } from '@muster/shared/lifecycle';
-import type { Sql } from '../../platform/database.ts';
+import type { Fragment, Sql } from '../../platform/database.ts';
 
 /** What became of a member of a batch that is no task of it: a task that stands for it, or a problem. */
 export interface Other {
@@ -28,6 +28,11 @@ export async function ownerOfBatch(sql: Sql, batchId: string): Promise<string | 
   return row?.owner;
 }
 
+/** Of rows of `tasks`: those of a batch. */
+export const inBatch = (sql: Sql, batchId: string, t = sql`tasks`): Fragment => sql`
+  ${t}.task_id between (select first_task_id from batches where batch_id = ${batchId}) and (select last_task_id from batches where batch_id = ${batchId})
+    and ${t}.batch_id = ${batchId}`;
+
 /** The tasks of a batch, and those that stand for members of it, as they are now. */
 export async function statesOfBatch(
   sql: Sql,
@@ -36,15 +41,18 @@ export async function statesOfBatch(
   const standing = others.flatMap(({ task_id }) => task_id ?? []);
   return sql<{ task_id: string; index: number | null; status: TaskStatus }[]>`
     select t.task_id, case when t.batch_id = ${batch_id} then t.batch_index end as index, s.status
-    from tasks t cross join lateral (select status from task_state where task_state.task_id = t.task_id offset 0) s
-    where t.batch_id = ${batch_id} or t.task_id = any(${standing}::text[])`;
+    from (
+      select task_id, batch_id, batch_index from tasks where ${inBatch(sql, batch_id)}
+      union select task_id, batch_id, batch_index from tasks where task_id = any(${standing}::text[])
+    ) t
+    cross join lateral (select status from task_state where task_state.task_id = t.task_id offset 0) s`;
 }
 
 export async function countByStatus(sql: Sql, batchId: string): Promise<{ status: TaskStatus; n: number }[]> {
   return sql<{ status: TaskStatus; n: number }[]>`
     select s.status, count(*)::int as n
     from tasks t cross join lateral (select status from task_state where task_state.task_id = t.task_id offset 0) s
-    where t.batch_id = ${batchId} group by 1 order by 1`;
+    where ${inBatch(sql, batchId, sql`t`)} group by 1 order by 1`;
 }
 
 /** How many characters of results a page holds, or one result. */
@@ -74,7 +82,7 @@ export async function listBatchResults(
   return sql<BatchResultRow[]>`
     with found as materialized (
       select t.batch_index, t.task_id, s.status, s.closed_reason, s.closed_code, s.finality, s.result_version, r.result_data::text, r.error::text
-      from (select * from tasks where batch_id = ${batchId} and batch_index > ${after} order by batch_index limit ${limit}) t
+      from (select * from tasks where ${inBatch(sql, batchId)} and batch_index > ${after} order by batch_index limit ${limit}) t
       cross join lateral (select status, closed_reason, closed_code, finality, result_version, final_fence from task_state where task_state.task_id = t.task_id offset 0) s
       left join lateral (select result_data, error from runs where runs.fence = s.final_fence offset 0) r on true
     ),

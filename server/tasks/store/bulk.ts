@@ -1,5 +1,6 @@
 import type { TaskStatus } from '@muster/shared/lifecycle';
 import type { Fragment, Sql } from '../../platform/database.ts';
+import { inBatch } from './batches.ts';
 
 /** Which tasks: those to which all of it applies. */
 export interface BulkFilter {
@@ -47,7 +48,7 @@ function placesFor(sql: Sql, doing: Doing, of: boolean): Fragment {
 
 /**
  * Places with their tasks. From task to place or from place to task by keys, whatever the planner thinks of tables that were empty a moment
- * ago: joined by a loop over both, ten thousand took longer than a statement may. A batch or a schedule has an index that leads to its tasks.
+ * ago: joined by a loop over both, ten thousand took longer than a statement may. A batch knows between which ids its tasks are, and schedules have an index that leads to theirs.
  */
 const found = (sql: Sql, doing: Doing, { batch_id, schedule_id }: BulkFilter): Fragment =>
   batch_id || schedule_id
@@ -71,7 +72,7 @@ export async function chooseTasks(
         ${task_type ? sql`and t.task_type = ${task_type}` : sql``} ${capability ? sql`and t.capability_required = ${capability}` : sql``}
         ${client_id ? sql`and t.client_id = ${client_id}` : sql``} ${tag ? sql`and ${tag} = any(t.tags)` : sql``}
         ${metadata ? sql`and t.metadata ->> ${metadata.key} = ${metadata.value}` : sql``}
-        ${batch_id ? sql`and t.batch_id = ${batch_id}` : sql``} ${schedule_id ? sql`and t.schedule_id = ${schedule_id}` : sql``}
+        ${batch_id ? sql`and ${inBatch(sql, batch_id, sql`t`)}` : sql``} ${schedule_id ? sql`and t.schedule_id = ${schedule_id}` : sql``}
         ${from ? sql`and t.created_at >= ${from}::timestamptz` : sql``} ${to ? sql`and t.created_at < ${to}::timestamptz` : sql``}
     )
     select (select count(*) from matching)::int as matched,

@@ -97,22 +97,22 @@ y as materialized (select ${FIRST}, ${REST}, true as due from clock cross join l
 /** The request that makes a batch, and the batch: rows of their own before those of its tasks. Parameters follow the columns. */
 const batchParameters = (form: Form) => {
   const after = columnsOf(form).length + 1;
-  const [id, owner, atomic, size, others, key, hash, indexes, needed] = Array.from(
-    { length: 9 },
+  const [id, owner, atomic, size, others, first, last, key, hash, indexes, needed] = Array.from(
+    { length: 11 },
     (_, n) => `$${after + n}`,
   );
-  return { id, owner, atomic, size, others, key, hash, indexes, needed };
+  return { id, owner, atomic, size, others, first, last, key, hash, indexes, needed };
 };
 const BATCH = (form: Form) => {
-  const { id, owner, atomic, size, others, key, hash } = batchParameters(form);
+  const { id, owner, atomic, size, others, first, last, key, hash } = batchParameters(form);
   return `
 remembered as (
   insert into idempotency_keys (owner, idempotency_key, request_hash, batch_id, expires_at)
   select ${owner}::text, ${key}, ${hash}, ${id}::text, now + interval '${KEPT_HOURS} hours' from clock where ${key}::text is not null returning task_id
 ),
 batch as (
-  insert into batches (batch_id, owner, atomic, size, others, created_at)
-  select ${id}, ${owner}, ${atomic}::boolean, ${size}::int, ${others}::text::jsonb, now from clock
+  insert into batches (batch_id, owner, atomic, size, others, first_task_id, last_task_id, created_at)
+  select ${id}, ${owner}, ${atomic}::boolean, ${size}::int, ${others}::text::jsonb, ${first}, ${last}, now from clock
 )`;
 };
 const REMEMBERED = `

@@ -3,6 +3,7 @@ import type { Routing } from '@muster/shared/contract/tasks';
 import type { Verified } from '@muster/shared/contract/verification';
 import type { TaskStatus } from '@muster/shared/lifecycle';
 import type { Sql } from '../../platform/database.ts';
+import { inBatch } from './batches.ts';
 
 /** A row of the view `task_state`: a task with the status its rows elsewhere come to. */
 export interface TaskRow {
@@ -192,6 +193,6 @@ export async function listTasks(sql: Sql, filter: TaskFilter): Promise<TaskRow[]
       ${owner === undefined ? sql`` : sql`and owner = ${owner}`} ${owner === undefined || owner === 'admin' ? sql`` : sql`and owner <> 'admin'`}
       ${client_id ? sql`and client_id = ${client_id}` : sql``} ${tag ? sql`and ${tag} = any(tags)` : sql``}
       ${metadata ? sql`and metadata ->> ${metadata.key} = ${metadata.value}` : sql``}
-      ${batch_id ? sql`and batch_id = ${batch_id}` : sql``} ${after ? sql`and task_id < ${after}` : sql``}
+      ${batch_id ? sql`and ${inBatch(sql, batch_id, sql`task_state`)}` : sql``} ${after ? sql`and task_id < ${after}` : sql``}
     order by task_id desc limit ${limit}`;
 }

@@ -74,11 +74,18 @@ export const insertBatch = (hot: Sql, it: NewBatch, tasks: readonly NewTask[]): 
     it.atomic,
     it.size,
     it.others,
+    ...endsOf(tasks.map((task) => task.task_id)),
     it.idempotency_key,
     it.request_hash,
     arrayLiteral(it.indexes),
     arrayLiteral(it.needed),
   ]);
+
+/** The least and the greatest of some ids; nulls where there are none. */
+const endsOf = (ids: readonly string[]): (string | null)[] => [
+  ids.reduce<string | null>((least, id) => (least === null || id < least ? id : least), null),
+  ids.reduce<string | null>((greatest, id) => (greatest === null || id > greatest ? id : greatest), null),
+];
 
 async function insert(
   hot: Sql,
