@@ -141,6 +141,7 @@ export function bind(app: Hono<Env>, direct: Direct, edge: Edge, route: Route): 
 /** What answers an endpoint's requests: authenticate, authorise, parse, do, encode. Every error becomes a problem document. */
 function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => Promise<Answer> {
   const always = flat(edge.headers);
+  const parseParams = endpoint.params && quickParse(endpoint.params);
   const parseBody = endpoint.body && quickParse(endpoint.body);
   return async (asking) => {
     const { incoming } = asking;
@@ -156,7 +157,7 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
         const left = edge.requests.take(principal.api_key_id, principal.requests_per_minute);
         headers = [...always, ...rateLimitHeaders(left)];
       }
-      const params = endpoint.params ? idsOf(endpoint.params, asking.params) : {};
+      const params = parseParams ? idsIn(asking.params, parseParams(asking.params)) : {};
       // Before the rest is looked at: a stranger learns nothing about what a body should be.
       authorise(endpoint, principal, params);
       edge.admission.refuseExcess(endpoint);
@@ -283,9 +284,8 @@ function fitting(parsed: z.ZodSafeParseResult<unknown>, base: string): unknown {
   return parsed.data;
 }
 
-function idsOf(schema: z.ZodObject, params: Record<string, string>): Record<string, unknown> {
-  const parsed = schema.safeParse(params);
-  if (parsed.success) return parsed.data;
+function idsIn(params: Record<string, string>, parsed: z.ZodSafeParseResult<unknown>): Record<string, unknown> {
+  if (parsed.success) return parsed.data as Record<string, unknown>;
   const name = String(parsed.error.issues[0]?.path[0]);
   throw new ProblemError(
     'invalid-id',

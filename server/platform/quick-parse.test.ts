@@ -1,4 +1,5 @@
 import { arbitraryOf } from '@muster/e2e/fixtures/arbitraries';
+import { batchTask } from '@muster/shared/contract/batches';
 import { ENDPOINTS } from '@muster/shared/contract/index';
 import { createTask } from '@muster/shared/contract/tasks';
 import fc from 'fast-check';
@@ -6,7 +7,10 @@ import { expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { quickParse } from './quick-parse.ts';
 
-const bodies = Object.entries(ENDPOINTS).flatMap(([name, { body }]) => (body ? [{ name, body }] : []));
+const bodies = [
+  ...Object.entries(ENDPOINTS).flatMap(([name, { body }]) => (body ? [{ name, body }] : [])),
+  { name: 'a task of a batch', body: batchTask },
+];
 
 /** Whether both say the same: what is accepted with its fields in the same order, what is refused for the same reasons. */
 function expectSame(schema: z.ZodType, value: unknown): boolean {
@@ -45,6 +49,9 @@ test.each([
   ['text with a grammar', z.array(z.iso.datetime()), ['yesterday']],
   ['text that is trimmed', z.string().trim().min(1), ' a '],
   ['fields nobody knows, dropped', z.object({ a: z.int() }), { a: 1, b: 2 }],
+  ['fields nobody knows, kept', z.looseObject({ a: z.int() }), { a: 1, b: 2 }],
+  ['a field that is missing among others', z.object({ a: z.int() }), { b: 2 }],
+  ['a field of every object, where others are dropped', z.object({ toString: z.string().optional() }), {}],
   ['an array where an object is asked for', z.strictObject({}), []],
   ['a pattern that remembers', z.array(z.string().regex(/a/g)), ['a', 'a', 'b', 'a']],
 ])('%s', (_, schema, value) => {

@@ -33,7 +33,8 @@ function readOf(schema: z.core.$ZodType): Read {
 function knownOf(def: Def, tests: readonly Test[]): Read | undefined {
   switch (def.type) {
     case 'object':
-      return def.catchall?._zod.def.type === 'never' ? objectOf(def.shape, tests) : undefined;
+      if (def.catchall && def.catchall._zod.def.type !== 'never') return undefined;
+      return objectOf(def.shape, tests, def.catchall !== undefined);
     case 'array':
       return arrayOf(readOf(def.element), tests);
     case 'default': {
@@ -81,15 +82,15 @@ function arrayOf(read: Read, tests: readonly Test[]): Read {
 }
 
 /**
- * With its keys in the order of the schema; one that is not in it makes the numbers differ. Written out field by field, as zod does
+ * With its keys in the order of the schema; one that is not in it is left out, or, where it is `strict`, makes the numbers differ. Written out field by field, as zod does
  * it too: an object whose fields are found by name in a loop takes twice as long.
  */
-function objectOf(shape: z.core.$ZodShape, tests: readonly Test[]): Read {
+function objectOf(shape: z.core.$ZodShape, tests: readonly Test[], strict: boolean): Read {
   const fields = Object.keys(shape).map((name, n) => {
     const key = JSON.stringify(name);
     return `
       const given${n} = value[${key}];
-      if (given${n} !== undefined) unread -= 1;
+      ${strict ? `if (given${n} !== undefined) unread -= 1;` : ''}
       const taken${n} = reads[${n}](given${n});
       if (taken${n} === UNSURE) return UNSURE;
       if (taken${n} !== undefined) whole[${key}] = taken${n};`;
@@ -97,7 +98,7 @@ function objectOf(shape: z.core.$ZodShape, tests: readonly Test[]): Read {
   const source = `return (value) => {
       if (typeof value !== 'object' || value === null || Array.isArray(value)) return UNSURE;
       let unread = 0;
-      for (const _ in value) unread += 1;
+      ${strict ? 'for (const _ in value) unread += 1;' : ''}
       const whole = {};${fields.join('')}
       return unread === 0 && passes(tests, whole) ? whole : UNSURE;
     };`;

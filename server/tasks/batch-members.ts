@@ -3,6 +3,7 @@ import { notRepeatable } from '@muster/shared/contract/verification';
 import { type FieldError, ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import { invalid, named, pointerPart } from '../platform/errors.ts';
+import { quickParse } from '../platform/quick-parse.ts';
 
 /** One task of a batch on its way. It has a problem, or an open task of its unique key stands for it, or it will be made. */
 export interface Member {
@@ -31,8 +32,10 @@ export function membersOf(tasks: readonly unknown[]): Member[] {
   return members;
 }
 
+const parse = quickParse(batchTask);
+
 function memberOf(task: unknown, index: number): Member {
-  const parsed = batchTask.safeParse(task);
+  const parsed = parse(task);
   const task_id = newId('task');
   if (parsed.success) return repeatable({ index, task_id, task: parsed.data, needs: [] });
   const problem = invalid(`#/tasks/${index}`, parsed.error.issues);
