@@ -13,6 +13,14 @@ import { workAll } from './workers.ts';
 
 /** A fiftieth of what is promised, unless said, but each coordinator once. */
 const RESTARTS = Math.max(2, Math.round(0.4 * SCALE));
+/** What is lost is done again at once: by its attempts it is seen. */
+const work = {
+  task_type: 'work',
+  tags: ['I19'],
+  max_retries: 3,
+  retry_policy: 'fixed' as const,
+  retry_base_ms: 10,
+};
 /** What a coordinator has begun to answer when it is told to end. */
 const BEGUN = [1, 2, 3, 4];
 /** How long a drained coordinator may take to be gone, in milliseconds. */
@@ -35,14 +43,14 @@ test(
     const submitting = async (lane: number) => {
       for (let n = 0; !over; n += 1) {
         const headers = { 'idempotency-key': `I19-${lane}-${n}` };
-        const body = { task_type: 'work', input_data: n, max_retries: 3, tags: ['I19'] };
+        const body = { ...work, input_data: n };
         await history.call(`driver-${lane}`, 'submit', {}, () => admin(createTask, { body }, { headers }));
         await pause(20);
       }
     };
     /** What only the one that is told to end can answer: submits of which half is there. The returned function says the rest. */
     const begin = async ({ url }: CoordinatorProcess) => {
-      const body = { task_type: 'work', input_data: 'begun before', tags: ['I19'] };
+      const body = { ...work, input_data: 'begun before' };
       const submits = await Promise.all(BEGUN.map(() => beginSubmit({ url, adminKey: cluster.adminKey }, body)));
       return () => Promise.all(submits.map((it, n) => history.call(`slow-${n}`, 'submit', {}, () => it.finish())));
     };

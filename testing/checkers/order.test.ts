@@ -38,6 +38,10 @@ describe('what is handed out again', () => {
   test('while its agent is there is found', () => {
     expect(checkReruns(entries).broken).toEqual(['a was handed to y as run 2 while x had run 1']);
   });
+  test('from one that has done it, and is refused when it says so, is found', () => {
+    const late = written(taken('x', ['a', 1]), said('x', 'a', 1, 'stale'), taken('y', ['a', 2, 2]));
+    expect(checkReruns(late).broken).toHaveLength(1);
+  });
   test('from one that fell silent, or said how it ended, is not', () => {
     expect(checkReruns(entries, { silent: new Set(['x']) })).toMatchObject({ checked: 2, broken: [] });
     const failed = written(taken('x', ['a', 1]), said('x', 'a', 1, true, 'FAILED'), taken('y', ['a', 2, 2]));

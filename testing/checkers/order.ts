@@ -1,7 +1,7 @@
 import { type Call, type Claimed, callsOf, type Finding, isOk, type Reported } from '../checkers.ts';
 import type { Entry } from '../history.ts';
 
-/** A run as it was first handed out: when its agent was told of it, and when that first said how it ended. */
+/** A run as it was first handed out: when its agent was told of it, and when that first said how it ended and was not refused. */
 interface Run {
   task_id: string;
   fence: number;
@@ -20,7 +20,9 @@ function runsOf(entries: readonly Entry[]): Run[] {
       if (known && known.told <= ended!.at) continue;
       runs.set(fence, { task_id, fence, attempt, agent: ended!.process, told: ended!.at, ended: undefined });
     }
-  for (const { asked } of callsOf(entries, 'result')) {
+  for (const { asked, ended } of callsOf(entries, 'result')) {
+    // Who is told that it is another's by now has not ended it.
+    if (ended?.value === 'stale-lease') continue;
     const run = runs.get((asked.value as Reported).fence);
     if (run?.agent === asked.process) run.ended = Math.min(run.ended ?? asked.at, asked.at);
   }
