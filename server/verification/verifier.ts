@@ -11,7 +11,10 @@ import { checkDue } from './check.ts';
 import { apartIn, createFields, type FieldOf, partiesOf, vouchedIn } from './field.ts';
 import { partnersOf } from './plan.ts';
 import { findClaimed, openVerifications } from './store/open.ts';
-import { claimWanted, findWantedClasses } from './store/wanted.ts';
+import { claimWanted, findWantedClasses, type LeftOff } from './store/wanted.ts';
+
+/** Of how many agents it is known where their looks left off; where there are more, all begin again. */
+const AGENTS = 10_000;
 
 /** The verifier of a coordinator, and what its loops do. */
 export interface Verification extends Verifier {
@@ -30,6 +33,7 @@ export function createVerification(
 ): Verification {
   const { db, notifier, log } = deps;
   let wanted: ReadonlySet<number> = new Set();
+  const looks = new Map<string, LeftOff>();
   notifier.on('wanted', (classIds) => {
     wanted = new Set([...wanted, ...classIds]);
   });
@@ -46,8 +50,14 @@ export function createVerification(
   return {
     verified: classes.verified,
     wants: (classIds) => wanted.size > 0 && classIds.some((id) => wanted.has(id)),
-    claim: (claimant, classIds) =>
-      claimWanted(db.hot, claimant, classIds.filter((id) => wanted.has(id) && classes.find(id)).map(laneOf)),
+    async claim(claimant, classIds) {
+      const lanes = classIds.filter((id) => wanted.has(id) && classes.find(id)).map(laneOf);
+      const { runs, left } = await claimWanted(db.hot, claimant, lanes, looks.get(claimant.agent_id));
+      if (left.size === 0) looks.delete(claimant.agent_id);
+      else if (looks.size < AGENTS) looks.set(claimant.agent_id, left);
+      else looks.clear();
+      return runs;
+    },
     async claimed(fences) {
       notifier.tell('wanted', await open(deps, fieldOf, random, fences));
     },

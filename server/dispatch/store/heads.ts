@@ -52,6 +52,8 @@ const TYPES = {
   stride: 'float8',
   capability: 'text',
   slot_cost: 'smallint',
+  from_rank: 'timestamptz',
+  from_task: 'text',
 };
 /** Classes as rows, from `$4` on. */
 export const lanes = (columns: readonly (keyof typeof TYPES)[]): string => `

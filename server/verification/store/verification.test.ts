@@ -159,6 +159,25 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     expect(other).toMatchObject({ attempt: 1, checkpoint: null });
   });
 
+  test('however many are wanted that are not for an agent, a look goes through so many, and looks come to what is for it', async () => {
+    const [first, second] = await agents(2);
+    const { task_id } = await answered(first!);
+    await it.sql`
+      insert into replicas (task_id, replica, kind, class_id, rank, trusted, since)
+      select task_id, replica + n, kind, class_id, rank - n * interval '1 second', false, since
+      from replicas, generate_series(1, 900) n where task_id = ${task_id}`;
+    const last = await answered(second!);
+    const one = await coordinator();
+    const twin = await it.agent({ owner: 'owner0' });
+    const looks = [await take(one, twin), await take(one, twin)];
+    expect(looks).toMatchObject([[], [{ task_id: last.task_id }]]);
+    // From the first again, and past the last.
+    for (let n = 0; n < 3; n += 1) expect(await take(one, twin)).toEqual([]);
+    const [head] = await take(one, await it.agent({ owner: 'third' }));
+    const [given] = await it.sql<{ replica: number }[]>`select replica from replicas where fence = ${head!.fence}`;
+    expect(given!.replica).toBeGreaterThan(890);
+  });
+
   test('a run that is wanted takes the slots it costs, and no more than are free', async () => {
     const [first, second] = await agents(2);
     await answered(first!);
