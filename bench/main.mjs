@@ -41,8 +41,10 @@ if (unknown.length > 0) {
   process.exit(1);
 }
 const rows = ROWS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
-const wanted = values.peers ? ['muster', ...PEERS] : ['muster', 'hono', 'postgres'];
+const wanted = values.peers ? ['muster', ...PEERS] : ['muster', 'hono', 'postgres', 'unfolded'];
 const needed = wanted.filter((name) => rows.some(({ among }) => among.includes(name)));
+
+const inTurn = (all, n) => [...all.slice(n % all.length), ...all.slice(0, n % all.length)];
 
 /** All rounds of a row; by subject, the figures of each. */
 async function measure(row, stage) {
@@ -52,7 +54,8 @@ async function measure(row, stage) {
   if (row.rounds !== 1)
     for (const subject of able) await row.round(subject, { ...sizes, tasks: sizes.tasks * WARM_UP }, stage);
   for (let n = 0; n < (row.rounds ?? sizes.rounds); n += 1) {
-    for (const subject of able.filter((it) => !results.get(it).lacks)) {
+    // Who goes first pays for what was before: that is another each round.
+    for (const subject of inTurn(able, n).filter((it) => !results.get(it).lacks)) {
       await stage.settle();
       try {
         results.get(subject).rounds.push(await row.round(subject, sizes, stage));

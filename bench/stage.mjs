@@ -9,6 +9,7 @@ import { startProcess } from './process.mjs';
 import { startBareHono } from './subjects/bare-hono.mjs';
 import { startInProcess } from './subjects/in-process.mjs';
 import { startMuster } from './subjects/muster.mjs';
+import { unfolded } from './subjects/unfolded.mjs';
 
 /** The Node the peers need is newer than ours. */
 const PEERS_NODE = new URL('peers/node_modules/node/bin/node', import.meta.url).pathname;
@@ -29,6 +30,10 @@ export async function openStage(names) {
   };
   const starters = {
     muster: async () => startMuster({ databaseUrl: await databaseFor('bench_muster'), dataDir, agents, driver }),
+    unfolded: async () => {
+      const databaseUrl = await databaseFor('bench_unfolded');
+      return startMuster({ name: 'unfolded', dist: unfolded(), databaseUrl, dataDir, agents, driver });
+    },
     hono: () => startBareHono({ agents, driver }),
     postgres: async () =>
       startInProcess({ name: 'postgres', file: 'bare/postgres.mjs', databaseUrl: await databaseFor('bench_bare') }),

@@ -1,10 +1,12 @@
 // How fast a queue that was filled before is emptied: no-op tasks, until the last result is committed.
 
+const ALL = ['muster', 'hono', 'postgres', 'graphile-worker', 'pg-boss'];
+
 /** @param agents so many @param max tasks a poll asks for */
-const drain = (name, agents, max, share, goals) => ({
+const drain = (name, agents, max, share, goals, among = ALL) => ({
   name,
   title: `drain, ${agents} agents x ${max} per poll`,
-  among: ['muster', 'hono', 'postgres', 'graphile-worker', 'pg-boss'],
+  among,
   goals,
   async round(subject, { tasks }) {
     const count = Math.round(tasks * share);
@@ -34,4 +36,6 @@ export const drainRows = [
   drain('drain-1000', 2, 1_000, 1, [against('graphile-worker', 0.9, 1.2), against('pg-boss', 1.4)]),
   drain('drain-10x50', 10, 50, 0.6, [against('graphile-worker', 0.6, 0.8)]),
   drain('drain-200x1', 200, 1, 0.2, [against('graphile-worker', 0.12, 0.25)]),
+  // What trust costs: the same build, that folds its evidence in the statement that applies results, or leaves that out.
+  drain('folding', 2, 500, 1, [against('unfolded', 0.9)], ['muster', 'unfolded']),
 ];

@@ -18,9 +18,9 @@ const REQUESTS_PER_MINUTE = 10_000_000;
 const PEERS_KNOW_MS = 2_500;
 
 /** Starts a coordinator as it is shipped, compiled, and waits for its first word that it is ready. */
-export async function startCoordinator(env) {
+export async function startCoordinator(env, dist = 'dist') {
   const args = process.env.BENCH_NODE_ARGS?.split(' ') ?? [];
-  const child = spawn(process.execPath, [...args, 'server/dist/main.js'], {
+  const child = spawn(process.execPath, [...args, `server/${dist}/main.js`], {
     cwd: process.env.BENCH_TREE ?? ROOT,
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { PATH: process.env.PATH, MUSTER_PORT: '0', ...env },
@@ -43,7 +43,8 @@ export async function startCoordinator(env) {
   return { pid: child.pid, port: Number(new URL(url).port), url, stop };
 }
 
-export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
+/** `dist`: the folder of the server the build is in. */
+export async function startMuster({ name = 'muster', dist = 'dist', databaseUrl, dataDir, agents, driver }) {
   const signingKey = makeSigningKey();
   const adminKey = `bench-${randomBytes(24).toString('hex')}`;
   const env = {
@@ -52,7 +53,7 @@ export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
     MUSTER_ADMIN_KEY: adminKey,
     MUSTER_SIGNING_KEY: JSON.stringify(signingKey),
   };
-  const coordinator = await startCoordinator(env);
+  const coordinator = await startCoordinator(env, dist);
   const ask = async (path, body) => {
     const headers = { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' };
     const answered = await fetch(`${coordinator.url}${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
@@ -73,7 +74,7 @@ export async function startMuster({ databaseUrl, dataDir, agents, driver }) {
   const [{ class_id }] = await sql`select class_id::int from classes`;
   await sql`truncate ready`;
   return {
-    name: 'muster',
+    name,
     ...overHttp({ agents, driver, port, key, fleetOf: (size) => makeFleet(sql, signingKey, size) }),
     lacksBulk: !paths['/aitp/tasks/batch'] && 'there is no POST /aitp/tasks/batch yet',
     /** Puts tasks into the queue by the statement submits use. */
@@ -132,6 +133,7 @@ const noop = (class_id) => ({
   idempotency_key: null,
   request_hash: null,
   schedule_id: null,
+  verification: null,
   traceparent: null,
   run_at: null,
   expires_at: null,
