@@ -8,6 +8,8 @@ const SERVER = fileURLToPath(new URL('../../server', import.meta.url));
 /** What stands for the parts of the statements that fold: as many rows as they leave, and nothing done. */
 const INSTEAD = {
   foldTrust: '(from) => "folded_runs as materialized (select fence, null::bigint as fold_seq from " + from + ")"',
+  foldCompleted:
+    '(from) => "folded as materialized (select agent_id, capability, null::bigint as before from " + from + " group by 1, 2)"',
   foldOne: '(from) => "select null::bigint as fold_seq from " + from',
 };
 
