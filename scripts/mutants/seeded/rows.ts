@@ -84,7 +84,7 @@ finished as (
       },
       {
         file: 'server/dispatch/store/results.ts',
-        find: '  return appliedOf(\n    rows.map((row) => ({ ...row, next:',
+        find: '  const classOf = new Map<number, number>();',
         replace: `  if (results.length === 1 && rows.length === 1)
     void hot
       .unsafe(
@@ -92,8 +92,7 @@ finished as (
         [String(fence)],
       )
       .catch(() => {});
-  return appliedOf(
-    rows.map((row) => ({ ...row, next:`,
+  const classOf = new Map<number, number>();`,
       },
     ],
     caughtBy: [
