@@ -18,20 +18,23 @@ export async function compareAnswers(
 ): Promise<Comparison> {
   const fences = fencesOf(answers);
   const texts = fences.length > 1 ? await findAnswers(sql, fences) : fences.map(() => null);
-  const equal = firstEqual(texts, comparator);
-  if (comparator.kind !== 'checker' || equal.every((first) => first === 0)) return { equal, vain: 0 };
+  const same = firstEqual(texts, comparator);
+  if (comparator.kind !== 'checker' || same.every((first) => first === 0)) return { equal: same, vain: 0 };
   const heard = compared.filter((it) => it.status !== 'RETURNED' && it.compares.join() === fences.join());
   const said = await findAnswers(sql, fencesOf(heard.filter(({ status }) => status === 'COMPLETED')));
-  return { equal: said.map((text) => equalIn(text, fences.length)).find((it) => it), vain: heard.length };
+  return { equal: said.map((text) => equalIn(text, same)).find((it) => it), vain: heard.length };
 }
 
-/** What a checker said of so many answers: for each the first that is equal to it; undefined where it did not name each once. */
-export function equalIn(said: string | null, answers: number): number[] | undefined {
+/**
+ * What a checker said of answers: for each the first that is equal to it; undefined where it did not name each once, or tells apart what is the
+ * `same`, given alike.
+ */
+export function equalIn(said: string | null, same: readonly number[]): number[] | undefined {
   const { success, data } = comparison.safeParse(JSON.parse(said ?? 'null'));
-  if (!success || data.equal.reduce((sum, group) => sum + group.length, 0) !== answers) return undefined;
+  if (!success || data.equal.reduce((sum, group) => sum + group.length, 0) !== same.length) return undefined;
   const firsts = new Map(data.equal.flatMap((group) => group.map((n) => [n, Math.min(...group)])));
-  const equal = Array.from({ length: answers }, (_, n) => firsts.get(n));
-  return equal.every((first) => first !== undefined) ? equal : undefined;
+  const equal = same.map((_, n) => firsts.get(n) ?? -1);
+  return equal.every((first, n) => first >= 0 && first === equal[same[n]!]) ? equal : undefined;
 }
 
 /** The class of the runs that compare the answers of a task. */

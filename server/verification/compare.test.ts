@@ -54,9 +54,13 @@ test('numbers are near, or not; all else is the same', () => {
   expect(equal(near(1), null, undefined, 0, { y: 1 }, { __proto__: null })).toEqual([0, 0, 2, 3, 4]);
 });
 
-test('what a checker says counts where it names each answer once', () => {
-  expect(equalIn('{"equal":[[0,2],[1]]}', 3)).toEqual([0, 1, 0]);
-  expect(equalIn('{"equal":[[2],[1,0]],"because":"…"}', 3)).toEqual([0, 0, 2]);
+test('what a checker says counts where it names each answer once, and tells apart none that are the same', () => {
+  const others = [0, 1, 2];
+  expect(equalIn('{"equal":[[0,2],[1]]}', others)).toEqual([0, 1, 0]);
+  expect(equalIn('{"equal":[[2],[1,0]],"because":"…"}', others)).toEqual([0, 0, 2]);
+  expect(equalIn('{"equal":[[1],[2,0]]}', [0, 1, 0])).toEqual([0, 1, 0]);
+  for (const said of ['{"equal":[[0],[1,2]]}', '{"equal":[[0],[1],[2]]}'])
+    expect(equalIn(said, [0, 1, 0])).toBeUndefined();
   const nonsense = [
     null,
     '1',
@@ -67,5 +71,5 @@ test('what a checker says counts where it names each answer once', () => {
     '{"equal":[[0,1,2],[]]}',
   ];
   for (const said of [...nonsense, JSON.stringify({ equal: [Array(300_000).fill(0)] })])
-    expect(equalIn(said, 3)).toBeUndefined();
+    expect(equalIn(said, others)).toBeUndefined();
 });
