@@ -1,8 +1,9 @@
 import { newId } from '@muster/shared/ids';
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import type { Fragment } from '../../platform/database.ts';
 import { isUniqueViolation } from '../../platform/storage-errors.ts';
-import { countByStatus, findBatch, listBatchResults, statesOfBatch } from './batches.ts';
+import { countByStatus, findBatch, inBatch, listBatchResults, statesOfBatch } from './batches.ts';
 import { type BulkFilter, chooseTasks, type Doing } from './bulk.ts';
 import { moveRanks } from './priority.ts';
 import { chosenOf, retryTasks } from './reopen.ts';
@@ -77,6 +78,22 @@ describe.each([18, 15] as const)('many tasks at once on Postgres %i', (major) =>
     ] as const)
       await expect(insert([...seeds], more)).rejects.toSatisfy(isUniqueViolation);
     expect(await count()).toEqual(before);
+  });
+
+  test('that what is between its ids is of a batch does not make it fewer to the planner', async () => {
+    await it.sql`
+      insert into tasks (task_id, class_id, owner, task_type, capability_required, input_data, priority, rank, timeout_seconds, max_retries, retry_policy, tags, metadata, run_at, created_at, batch_id)
+      select 'task_' || n, 1, 'admin', 'echo', 'echo', '{}', 5, now(), 300, 3, 'fixed', '{}', '{}', now(), now(), 'batch_' || n / 100 from generate_series(1, 4000) n`;
+    await it.sql`analyze tasks`;
+    const expected = async (which: Fragment) => {
+      const [row] = await it.sql<
+        { plan: { Plan: { 'Plan Rows': number } }[] }[]
+      >`explain (format json) select from tasks where ${which}`;
+      return Object.values(row!)[0]![0]!.Plan['Plan Rows'];
+    };
+    const between = it.sql`task_id between (select 'a') and (select 'z')`;
+    expect(await expected(inBatch(it.sql, 'batch_7'))).toBeGreaterThanOrEqual((await expected(between)) / 2);
+    await it.sql`delete from tasks`;
   });
 
   test('each verb finds what it can be done to, wherever it is, and does it', async () => {
