@@ -1,3 +1,4 @@
+import { ProblemError } from '@muster/shared/errors';
 import type { Deps } from '../platform/ctx.ts';
 import type { Classes } from '../tasks/classes.ts';
 import { unblock } from '../tasks/unblock.ts';
@@ -67,12 +68,13 @@ interface Done {
   judged: string[];
 }
 
-/** One that cannot be looked at keeps no other from it. */
+/** One that cannot be looked at keeps no other from it. What a person may see to is said of its task. */
 async function checkOrPostpone(deps: Parts, looking: Looking, it: Checking, known: KnownOf): Promise<Done> {
   try {
     return await checkOne(deps, looking, it, known);
   } catch (error) {
-    const { task_id, now, note } = it;
+    const { task_id, now } = it;
+    const note = error instanceof ProblemError ? error.message : it.note;
     deps.log.warn({ err: error, task_id }, 'a check could not be looked at');
     const moved = await store.postpone(deps.db.loops, it, { until: now + AGAIN_MS, note });
     return { moved, awaited: false, judged: [] };

@@ -32,9 +32,9 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
   afterAll(() => it.close());
 
   /** A coordinator's part in it, on pools of its own. */
-  async function coordinator(): Promise<Verification> {
+  async function coordinator(mostClasses?: number): Promise<Verification> {
     const db = it.openMore();
-    const classes = createClasses(db.admin);
+    const classes = createClasses(db.admin, mostClasses);
     await classes.refresh();
     const limits = createLimits(db.admin);
     await limits.refresh();
@@ -123,6 +123,30 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
     await Promise.all([later.check(), one.check()]);
     expect(await it.status(task_id)).toBe('COMPLETED');
     expect(await it.sql`select capability from verifications`).toEqual([{ capability: 'echo' }]);
+  });
+
+  test('where its owner has so many classes that there is none for its checker the task says why it waits', async () => {
+    const [first, second] = await agents(2);
+    const comparator = {
+      kind: 'checker',
+      task_type: 'too-many',
+      labels_required: {},
+      min_trust: 0,
+      timeout_seconds: 9,
+      settings: null,
+    } as const;
+    const { task_id } = await answered(first!, { more: { comparator } });
+    const full = await coordinator(1);
+    const [run] = await take(full, second!);
+    await report(second!, run!.fence, 'y');
+    await full.check();
+    const noteOf = async () => (await it.sql`select state, note from verifications where task_id = ${task_id}`)[0];
+    expect(await noteOf()).toEqual({ state: 'VERIFYING', note: expect.stringContaining('the most there may be') });
+    await it.clock.advance('10s');
+    await (await coordinator()).check();
+    expect(
+      await it.sql`select kind, note from replicas join verifications using (task_id) where kind = 'checker'`,
+    ).toEqual([{ kind: 'checker', note: null }]);
   });
 
   test('one that cannot be looked at keeps no other from being decided, and is looked at again later', async () => {
