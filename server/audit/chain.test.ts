@@ -62,33 +62,28 @@ const tamper = (statement: string) =>
 test('two coordinators seal while eight connections write and it is verified all the while: one chain over every row, never a false alarm', async () => {
   const writing = it.openMore({ adminConnections: 8 });
   const sealers = [sealer(it.db), sealer(it.openMore(), openHeads(`${folder.path}/other`))];
-  let left = 8;
+  const sealed = [0, 0];
+  let [left, rows] = [8, 0];
+  // Until both have sealed some: on a busy machine one may come to nothing for long.
   const writer = async () => {
-    for (let n = 0; n < 40; n += 1) await audit(writing.admin);
+    for (let n = 0; n < 40 || Math.min(...sealed) === 0; n += 1, rows += 1) await audit(writing.admin);
     left -= 1;
   };
-  const run = async (loop: (typeof sealers)[0]) => {
-    let sealed = 0;
-    while (left > 0) sealed += await loop.tick();
-    return sealed;
+  const run = async (loop: (typeof sealers)[0], which: number) => {
+    while (left > 0) sealed[which]! += await loop.tick();
   };
   const reader = async () => {
     let verified = 0;
     for (; left > 0; verified += 1) expect(await verify()).toMatchObject({ valid: true, problems: [] });
     return verified;
   };
-  const [one, other, verified] = await Promise.all([
-    ...sealers.map(run),
-    reader(),
-    ...Array.from({ length: 8 }, writer),
-  ]);
+  const [verified] = await Promise.all([reader(), ...sealers.map(run), ...Array.from({ length: 8 }, writer)]);
   expect(verified).toBeGreaterThan(3);
-  expect(Math.min(one!, other!), 'both sealed some').toBeGreaterThan(0);
   await seal();
-  expect(await verify()).toMatchObject({ valid: true, rows: 320, unsealed: 0, problems: [] });
+  expect(await verify()).toMatchObject({ valid: true, rows, unsealed: 0, problems: [] });
   const [sum] =
     await it.sql`select sum(count)::int as rows, count(*)::int as seals, max(seal)::int as last from audit_seals`;
-  expect(sum).toMatchObject({ rows: 320, last: sum!.seals });
+  expect(sum).toMatchObject({ rows, last: sum!.seals });
 });
 
 test('a row whose transaction is still open is not passed by', async () => {

@@ -54,7 +54,7 @@ held as (
   select l.fence, l.agent_id, l.cancel_requested_at is not null as cancel, l.started_at is not null as started
   from leases l where l.fence = any($7::text::bigint[]) and ((l.fence, l.agent_id) in (select fence, agent_id from named)) is true
 )
-select a.agent_id, a.mode, (select extract(epoch from now) * 1000 from clock)::float8 as now_ms, h.fence, h.cancel, h.started
+select a.agent_id, a.mode, (select extract(epoch from now::timestamptz(3)) * 1000 from clock)::float8 as now_ms, h.fence, h.cancel, h.started
 from alive a join beaten b on b.agent_id = a.agent_id left join held h on h.agent_id = a.agent_id`;
 
 interface BeatRow {
