@@ -1,5 +1,5 @@
 import { foldCompleted, foldOne } from '../../trust/fold.ts';
-import { LIVES } from './end-runs.ts';
+import { LIVES, releaseSlots } from './end-runs.ts';
 
 /**
  * The short forms of `applyResults`, for runs that were completed, of lone tasks nobody waits for: nearly all are. There is no retry to judge and
@@ -63,7 +63,7 @@ gone as (
   returning ${RUN}, class_id, slot_cost
 ),
 counted as materialized (
-  select agent_id, capability, class_id, count(*)::int as n, sum(slot_cost) as slots, array_agg(fence) as fences from gone group by 1, 2, 3
+  select agent_id, capability, class_id, count(*)::int as n, sum(slot_cost) as slot_cost, array_agg(fence) as fences from gone group by 1, 2, 3
 ),
 ${foldCompleted('counted')},
 recorded as (
@@ -73,10 +73,7 @@ recorded as (
     select g.*, x.result_data, x.usage, row_number() over (partition by g.agent_id, g.capability order by g.fence) as nth from gone g join ${said}
   ) g join folded f using (agent_id, capability)
 ),
-released as (
-  update agents set slots_used = slots_used - g.n from (select agent_id, sum(slots) as n from counted group by 1) g
-  where agents.agent_id = any(array(select agent_id from counted)) and agents.agent_id = g.agent_id
-),
+${releaseSlots('counted')},
 finished as (
   insert into events (tx, at, kind, fences) select pg_current_xact_id(), (select now from clock), 'run.finished', fences from counted
 )

@@ -32,8 +32,8 @@ export const firstRunOf = (task: NewTask, fence: number): ClaimedRun => ({
 /** What a run that is handed out tells of its task. */
 export const RUN = `task_id, task_type, capability_required, input_data::text as input_data, traceparent`;
 
-/** The same where it may be a checker's: `compares` are the runs whose answers it is given, null where it is none. What it is for, its task's comparator says. */
 const SAID = `verification -> 'comparator'`;
+/** The same where it may be a checker's: `compares` are the runs whose answers it is given, null where it is none. What it is for, its task's comparator says. */
 export const runOf = (compares: string): string => `
   task_id, traceparent, case when ${compares} is null then task_type else ${SAID} ->> 'task_type' end as task_type,
   case when ${compares} is null then capability_required else coalesce(${SAID} ->> 'capability_required', ${SAID} ->> 'task_type') end as capability_required,

@@ -21,6 +21,9 @@ import { takeResults } from './review.ts';
 const quiet = { tell() {}, on() {} } as unknown as Deps['notifier'];
 const log = { warn() {} } as unknown as Deps['log'];
 
+const checkerOf = (task_type: string) =>
+  ({ kind: 'checker', task_type, labels_required: {}, min_trust: 0, timeout_seconds: 9, settings: null }) as const;
+
 describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
   let it: Rows;
   let classId: number;
@@ -97,14 +100,7 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
 
   test('two coordinators that look at once ask one checker, and one that comes after them goes on from there', async () => {
     const [first, second, third] = await agents(3);
-    const comparator = {
-      kind: 'checker',
-      task_type: 'compare',
-      labels_required: {},
-      min_trust: 0,
-      timeout_seconds: 9,
-      settings: null,
-    } as const;
+    const comparator = checkerOf('compare');
     const { task_id } = await answered(first!, { more: { comparator } });
     const [one, two] = [await coordinator(), await coordinator()];
     const [run] = await take(one, second!);
@@ -127,14 +123,7 @@ describe.each([18, 15] as const)('checks on Postgres %i', (major) => {
 
   test('where its owner has so many classes that there is none for its checker the task says why it waits', async () => {
     const [first, second] = await agents(2);
-    const comparator = {
-      kind: 'checker',
-      task_type: 'too-many',
-      labels_required: {},
-      min_trust: 0,
-      timeout_seconds: 9,
-      settings: null,
-    } as const;
+    const comparator = checkerOf('too-many');
     const { task_id } = await answered(first!, { more: { comparator } });
     const full = await coordinator(1);
     const [run] = await take(full, second!);
