@@ -45,6 +45,34 @@ describe.each([18, 15] as const)('completed runs on Postgres %i', (major) => {
     ['in full', 0, '{}'],
   ] as const;
 
+  test('of one life, of several and in full: what many come to in trust is the same, each with a number of its own', async () => {
+    const four = [{}, {}, {}, {}];
+    const [sole, one, other, full] = [
+      await begin(...four),
+      await begin(...four),
+      await begin(...four),
+      await begin(...four),
+    ];
+    await applyResults(it.db.hot, completed(sole.agent, sole.fences));
+    await applyResults(it.db.hot, [...completed(one.agent, one.fences), ...completed(other.agent, other.fences)]);
+    await applyResults(it.db.hot, completed(full.agent, full.fences, '{}'));
+    const trust = await it.sql<
+      { dependable: number }[]
+    >`select dependable, undependable, completed, fold_seq::int from trust`;
+    const expected = 1 + 0.97 + 0.97 ** 2 + 0.97 ** 3;
+    expect(trust).toEqual(
+      Array.from({ length: 4 }, () => ({
+        dependable: expect.closeTo(expected, 12),
+        undependable: 0,
+        completed: 4,
+        fold_seq: 4,
+      })),
+    );
+    expect(await it.sql`select array_agg(fold_seq::int order by fence) as seqs from runs group by agent_id`).toEqual(
+      Array.from({ length: 4 }, () => ({ seqs: [1, 2, 3, 4] })),
+    );
+  });
+
   describe.each(forms)('%s', (_, others, error) => {
     const plain = Array.from({ length: others }, () => ({}));
 
