@@ -53,6 +53,17 @@ describe('proof of possession', () => {
     expect(await coordinator.result(coordinator.hand('echo', 2))).toMatchObject({ result_data: 2 });
   });
 
+  test('... also beside an agent of a coordinator with another clock', async () => {
+    const [ahead, right] = [await aCoordinator({ intervalMs: 100 }), await aCoordinator({ intervalMs: 10 })];
+    ahead.door.aheadMs = 600_000;
+    await anAgent(right).start();
+    await anAgent(ahead, PROVING).start();
+    await expect.poll(() => ahead.of('heartbeat').length).toBeGreaterThan(10);
+    // The first one learns of it.
+    const dated = ahead.of('heartbeat').slice(1);
+    expect(dated.map(({ proof }) => decodeJwt(proof!).iat! > Date.now() / 1_000 + 500)).toEqual(dated.map(() => true));
+  });
+
   const NAMES_IT = /proof_of_possession.*--proof-of-possession/;
   test('an agent that was not told to prove anything says which option it lacks, before it registers and after', async () => {
     const coordinator = await aCoordinator();

@@ -8,13 +8,17 @@ import { Pulse } from './pulse.js';
 
 /** @type {Map<number, Pulse>} */
 const pulses = new Map();
-/** @type {Map<string | undefined, Transport>} */
+/** @type {Map<string, Transport>} */
 const transports = new Map();
 
-/** Agents that trust the same authorities share their connections. @param {string | undefined} ca */
-function transportFor(ca) {
-  const transport = transports.get(ca) ?? createTransport({ ca });
-  transports.set(ca, transport);
+/**
+ * Agents of one coordinator that trust the same authorities share their connections; another coordinator has another clock.
+ * @param {{ url: string, ca?: string }} join
+ */
+function transportFor({ url, ca }) {
+  const of = JSON.stringify([new URL(url).origin, ca]);
+  const transport = transports.get(of) ?? createTransport({ ca });
+  transports.set(of, transport);
   return transport;
 }
 
@@ -25,7 +29,7 @@ parentPort?.on('message', (/** @type {import('./messages.ts').ToBeatThread} */ m
     case 'join':
       pulses.set(
         seat,
-        new Pulse(message, transportFor(message.ca), (report) => parentPort?.postMessage({ seat, ...report })),
+        new Pulse(message, transportFor(message), (report) => parentPort?.postMessage({ seat, ...report })),
       );
       break;
     case 'renew':
