@@ -11,7 +11,8 @@ export default defineConfig({
     globalSetup: ['testing/vitest-global-setup.ts'],
     setupFiles: ['testing/vitest-worker-setup.ts'],
     pool: 'forks',
-    // Nothing is left in a module by one file that another would find: what all import is loaded once for all.
+    // Nothing is left in a module by one file that another would find: what all import is loaded once for all. A hook at the
+    // top of such a module would be the first file's alone: `onTestFinished`.
     isolate: false,
     maxWorkers: 2,
     testTimeout: 60_000,

@@ -1,23 +1,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { type Agent, createAgent } from '../agent.ts';
 import type { AgentEvents, EventName } from '../events.ts';
 import type { AbortReason, Handler } from '../handler.ts';
 import type { AgentOptions } from '../options.ts';
 import { FakeCoordinator } from './fake-coordinator.ts';
 
-const cleanups: (() => unknown)[] = [];
-
-afterEach(async () => {
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-
 /** A folder that is gone after the test. */
 export function aFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'muster-agent-test-'));
-  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 
@@ -25,7 +19,7 @@ export function aFolder(): string {
 export async function aCoordinator(terms: Partial<FakeCoordinator> = {}): Promise<FakeCoordinator> {
   const coordinator = Object.assign(new FakeCoordinator(), terms);
   await coordinator.listen();
-  cleanups.push(() => coordinator.close());
+  onTestFinished(() => coordinator.close());
   return coordinator;
 }
 
@@ -46,7 +40,7 @@ export function anAgent(coordinator: { url: string }, options: Partial<AgentOpti
     ...options,
     onEvent: (name, detail) => said.push({ name, detail }),
   });
-  cleanups.push(() => agent.stop());
+  onTestFinished(() => agent.stop());
   const heard = <N extends EventName>(name: N) =>
     said.filter((one) => one.name === name).map((one) => one.detail as AgentEvents[N]);
   const hears = <N extends EventName>(name: N) =>
