@@ -96,6 +96,18 @@ describe.each([18, 15] as const)('many tasks at once on Postgres %i', (major) =>
     await it.sql`delete from tasks`;
   });
 
+  test('the last run of a task is a step down an index, also where nobody has counted the runs', async () => {
+    await it.sql`
+      insert into runs (fence, task_id, replica, agent_id, capability, attempt, status, final, assigned_at, finished_at)
+      select n, 'task_' || n, 0, 'agent', 'echo', 1, 'COMPLETED', true, now(), now() from generate_series(1, 60000) n`;
+    for (const which of [it.sql``, it.sql`where task_id = 'task_1'`]) {
+      const plan = JSON.stringify(await it.sql`explain select * from task_state ${which}`);
+      expect(plan).toContain('runs_task');
+      expect(plan).not.toContain('runs_pkey');
+    }
+    await it.sql`truncate runs`;
+  });
+
   test('each verb finds what it can be done to, wherever it is, and does it', async () => {
     const agent = await it.agent();
     const later = new Date((await it.clock.now()).getTime() + 60_000).toISOString();
