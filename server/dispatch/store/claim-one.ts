@@ -1,4 +1,4 @@
-import { LONE } from '../../tasks/store/insert.ts';
+import { LONE } from '../../tasks/store/columns.ts';
 import { runTimeout } from '../../tasks/store/times.ts';
 import { checkpointOf, RUN } from './held-runs.ts';
 

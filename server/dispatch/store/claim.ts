@@ -1,6 +1,6 @@
 import { runEvent } from '../../events/record.ts';
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
-import { LONE } from '../../tasks/store/insert.ts';
+import { LONE } from '../../tasks/store/columns.ts';
 import { runTimeout } from '../../tasks/store/times.ts';
 import { CLAIM_MANY, CLAIM_ONE } from './claim-one.ts';
 import { type HeadsOf, headsOf, type Lane } from './heads.ts';

@@ -1,5 +1,6 @@
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
-import { type Column, columnsOf, INSERT_ONE, insertText, isPlain } from './insert.ts';
+import { type Column, columnsOf, isPlain } from './columns.ts';
+import { INSERT_ONE, insertText } from './insert.ts';
 
 /** A task to be inserted. `agent_id`: the parked poll that may have it in the same statement. JSON is text, never parsed again. */
 export interface NewTask {
