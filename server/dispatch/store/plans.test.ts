@@ -155,8 +155,17 @@ describe.each([18, 15] as const)('the plans of hot statements on Postgres %i', (
     const hotOnes: [string, () => Promise<unknown>][] = [
       ['submit', async () => insertTasks(hot, [await it.task(agent)])],
       ['submits', async () => insertTasks(hot, [await it.task(agent), await it.task()])],
+      ['submits that differ', async () => insertTasks(hot, [await it.task(agent), await it.task({ priority: 9 })])],
       ['submit, with all there is', async () => insertTasks(hot, [await it.task(special)])],
       ['submit a batch', async () => insertBatch(hot, batch, [await it.task()])],
+      [
+        'submit a batch of tasks that differ',
+        async () =>
+          insertBatch(hot, { ...batch, batch_id: newId('batch'), idempotency_key: null }, [
+            await it.task(),
+            await it.task({ priority: 9 }),
+          ]),
+      ],
       [
         'submit a batch, with all there is',
         async () =>

@@ -65,13 +65,29 @@ export const isPlain = (task: Record<Column, unknown>): boolean =>
 /** Whether a task holds no key and is not checked, said of its row: none of that changes in its life. */
 export const LONE = 'unique_key is null and concurrency_key is null and verification is null';
 
-/** How tasks are inserted: all of them plain, and as a batch. */
+/** How tasks are inserted: all of them plain, those also alike, and as a batch. */
 export interface Form {
   plain: boolean;
+  alike: boolean;
   batched: boolean;
 }
 
+/** What plain tasks that are otherwise alike have each for itself. */
+const OWN: readonly Column[] = ['agent_id', 'boot_id', 'task_id', 'input_data'];
+const SHARED = (Object.keys(PLAIN) as Column[]).filter((name) => !OWN.includes(name));
+
+/** Whether plain tasks differ in nothing but what each has for itself, as those of a batch mostly do. */
+export const areAlike = ([first, ...others]: readonly Record<Column, unknown>[]): boolean =>
+  first !== undefined && others.every((task) => SHARED.every((name) => isSame(task[name], first[name])));
+
+const isSame = (one: unknown, other: unknown): boolean =>
+  one === other ||
+  (Array.isArray(one) && Array.isArray(other) && one.length === other.length && one.every((it, n) => it === other[n]));
+
+/** Whether a form takes one value for all its tasks. */
+export const isShared = ({ alike }: Form, name: Column): boolean => alike && SHARED.includes(name);
+
 export const typesOf = ({ plain }: Form): Partial<Record<Column, string>> => (plain ? PLAIN : { ...PLAIN, ...SPECIAL });
 
-/** The columns a form takes an array of each, in the order of its parameters. */
+/** The columns a form takes an array of each, or one value, in the order of its parameters. */
 export const columnsOf = (form: Form) => Object.keys(typesOf(form)) as Column[];

@@ -10,25 +10,27 @@ export const parts = (named: Record<string, string>): string =>
 
 /**
  * Inserts the tasks of `y`, which gives their columns, what JSON and lists are being text or not, with `now` and `rank`; and says whether they may be begun as they come
- * (`due`) or wait for others (`bound`). `more`: further columns, and what they hold.
+ * (`due`) or wait for others (`bound`). `from`: where else some of the columns are; `more`: further columns, and what they hold.
  */
 export const insertedTasks = ({
   plain = false,
+  from = 'y',
   more = ['', ''],
 }: {
   plain?: boolean;
+  from?: string;
   more?: [string, string];
 } = {}) => `
   insert into tasks (task_id, class_id, owner, client_id, task_type, capability_required, input_data, priority, rank, timeout_seconds,
     max_retries, retry_policy, tags, metadata, traceparent, run_at, created_at${plain ? '' : `${SPECIAL}, verification, non_retryable, depends_on, on_dependency_failure`}${more[0]})
   select task_id, class_id, owner, client_id, task_type, capability_required, input_data::json, priority, rank, timeout_seconds,
     max_retries, retry_policy, tags::text[], metadata::jsonb, traceparent, run_at, now
-    ${plain ? '' : `${SPECIAL}, verification::jsonb, non_retryable::text[], nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end`}${more[1]} from y`;
+    ${plain ? '' : `${SPECIAL}, verification::jsonb, non_retryable::text[], nullif(depends_on::text[], '{}'), case when bound then on_dependency_failure end`}${more[1]} from ${from}`;
 
 /** Puts those that may be begun into `ready`. */
-export const queuedTasks = (which: string): string => `
+export const queuedTasks = (which: string, from = 'y'): string => `
   insert into ready (class_id, rank, task_id, replica, attempt, failures)
-  select class_id, rank, task_id, 0, 0, 0 from y where ${which}`;
+  select class_id, rank, task_id, 0, 0, 0 from ${from} where ${which}`;
 
 /** Those that wait: for their time, for room at their key, for others. And what watches over the time of any. */
 export const WAITING: Record<string, string> = {

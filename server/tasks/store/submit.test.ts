@@ -56,25 +56,34 @@ describe.each([18, 15] as const)('submitting on Postgres %i', (major) => {
     expect(await it.eventsOf(ids[1]!)).toEqual(['task.created']);
   });
 
-  test('a plain task is the same row alone and beside one that is not', async () => {
+  test('a plain task is the same row beside one that is like it, one that is another, and one that is not plain', async () => {
     const agent = await it.agent({ slots: 4 });
     const plain = {
-      tags: ['a'],
+      tags: ['a', 'b"'],
       metadata: '{"m":1}',
       client_id: 'c',
       traceparent: '00-a',
       max_retries: 7,
       priority: 2,
     };
-    const alone = await insert({ ...plain, ...agent }, plain);
+    const alike = await insert({ ...plain, ...agent }, { ...plain, tags: [...plain.tags] });
+    const differing = await insert({ ...plain, ...agent }, plain, { ...plain, tags: ['a', 'b'], priority: 9 });
     const beside = await insert({ ...plain, ...agent }, plain, { retry_cap_ms: 5_000 });
-    expect(alone.places).toEqual([agent.agent_id, 'ready']);
+    expect(alike.places).toEqual([agent.agent_id, 'ready']);
+    expect(differing.places).toEqual([agent.agent_id, 'ready', 'ready']);
     expect(beside.places).toEqual([agent.agent_id, 'ready', 'ready']);
     const rowsOf = ([handed, queued]: string[]) => it.sql`
       select to_jsonb(t) - '{task_id,rank,run_at,created_at}'::text[] as task, t.rank - t.run_at as ahead, t.run_at = t.created_at as due,
         l.attempt, l.timeout_seconds, l.capability, l.class_id, r.attempt as attempts, r.failures
       from tasks t left join leases l using (task_id) left join ready r using (task_id) where task_id = any(${[handed!, queued!]}) order by task_id`;
-    expect(await rowsOf(beside.ids)).toEqual(await rowsOf(alone.ids));
+    const rows = await rowsOf(alike.ids);
+    expect(rows).toHaveLength(2);
+    expect(rows[0]!.task).toMatchObject({ ...plain, metadata: { m: 1 } });
+    expect(await rowsOf(differing.ids)).toEqual(rows);
+    expect(await rowsOf(beside.ids)).toEqual(rows);
+    expect(await it.sql`select tags, priority from tasks where task_id = ${differing.ids[2]!}`).toEqual([
+      { tags: ['a', 'b'], priority: 9 },
+    ]);
     expect(await it.sql`select retry_cap_ms from tasks where task_id = ${beside.ids[2]!}`).toEqual([
       { retry_cap_ms: 5_000 },
     ]);

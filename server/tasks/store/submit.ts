@@ -1,5 +1,5 @@
 import { arrayLiteral, type Sql } from '../../platform/database.ts';
-import { type Column, columnsOf, isPlain } from './columns.ts';
+import { areAlike, type Column, columnsOf, type Form, isPlain, isShared } from './columns.ts';
 import { INSERT_ONE, insertText } from './insert.ts';
 
 /** A task to be inserted. `agent_id`: the parked poll that may have it in the same statement. JSON is text, never parsed again. */
@@ -62,7 +62,12 @@ export interface Inserted {
   refused: Set<number>;
 }
 
-const TEXTS = [false, true].map((plain) => [false, true].map((batched) => insertText({ plain, batched })));
+const FORMS = [
+  { plain: false, alike: false },
+  { plain: true, alike: false },
+  { plain: true, alike: true },
+].flatMap((of) => [true, false].map((batched): Form => ({ ...of, batched })));
+const TEXTS = new Map(FORMS.map((form) => [form, insertText(form)]));
 
 /** Inserts tasks, each for itself. */
 export const insertTasks = (hot: Sql, tasks: readonly NewTask[]): Promise<Inserted> => insert(hot, false, tasks, []);
@@ -95,11 +100,16 @@ async function insert(
   more: (string | number | boolean | null)[],
 ): Promise<Inserted> {
   const plain = tasks.every(isPlain);
-  const names = columnsOf({ plain, batched });
+  const alike = plain && areAlike(tasks);
+  const form = FORMS.find((one) => one.plain === plain && one.alike === alike && one.batched === batched)!;
+  const names = columnsOf(form);
   const alone = plain && !batched && tasks.length === 1;
   const rows = await hot.unsafe<{ now: Date; ord: number | null; fence: string | null }[]>(
-    alone ? INSERT_ONE : TEXTS[Number(plain)]![Number(batched)]!,
-    alone ? names.map((name) => cellOf(tasks[0]!, name)) : [...names.map((name) => columnOf(tasks, name)), ...more],
+    alone ? INSERT_ONE : TEXTS.get(form)!,
+    [
+      ...names.map((name) => (alone || isShared(form, name) ? cellOf(tasks[0]!, name) : columnOf(tasks, name))),
+      ...more,
+    ],
     { prepare: true },
   );
   const fences = new Map(rows.filter((row) => row.fence !== null).map((row) => [row.ord! - 1, Number(row.fence)]));
