@@ -1,12 +1,12 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { enrollment, tasks } from '@muster/shared/contract/index';
 import { eventually, startCoordinator } from '@muster/testing';
+import { scratchFolder } from '@muster/testing/scratch';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 const run = promisify(execFile);
@@ -57,7 +57,8 @@ console.log(JSON.stringify({ second_ms, lost, completed: counts.completed, exit_
 process.exit();
 `;
 
-let scratch: string;
+/** Thousands of files are put there. */
+const { path: scratch, remove } = scratchFolder('packed');
 let project: string;
 let packed: Packed[];
 
@@ -72,7 +73,6 @@ async function aProject(name: string, packages: readonly Packed[]): Promise<stri
 }
 
 beforeAll(async () => {
-  scratch = await mkdtemp(join(tmpdir(), 'muster-packed-'));
   await run('node', ['scripts/build.mjs'], { cwd: root, env });
   const workspaces = ['shared', 'agent', 'server', 'testing'].flatMap((name) => ['-w', `@muster/${name}`]);
   const pack = ['pack', '--json', '--pack-destination', scratch, ...workspaces];
@@ -80,7 +80,7 @@ beforeAll(async () => {
   project = await aProject('project', packed.slice(0, 2));
 }, 600_000);
 
-afterAll(() => rm(scratch, { recursive: true, force: true }));
+afterAll(remove);
 
 test('the tarballs hold compiled code and its types, no sources and no tests', () => {
   const names = ['shared', 'agent', 'server', 'testing'];

@@ -1,4 +1,4 @@
-// `npm run build`: what `npm pack` ships. One compilation of the whole house, then each workspace takes its part into its `dist`.
+// `npm run build`: what `npm pack` ships. One compilation of all that is shipped, then each workspace takes its part into its `dist`.
 import { execFileSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ const packages = workspaces.filter(
   (/** @type {string} */ name) => !JSON.parse(readFileSync(join(root, name, 'package.json'), 'utf8')).private,
 );
 
-const NOT_SHIPPED = /(^|\/)(node_modules|dist|drizzle|testing|package\.json|[^/]*\.md|\.[^/]*)(\/|$)|\.test\b/;
+const NOT_SHIPPED = /(^|\/)(node_modules|dist|drizzle|testing|package\.json|[^/]*\.md|\.[^/]*)(\/|$)/;
 
 /** Copies what a package ships of a folder. @param {string} from @param {string} to @param {(path: string) => boolean} wanted */
 const copy = (from, to, wanted = () => true) =>
@@ -25,11 +25,8 @@ const copy = (from, to, wanted = () => true) =>
 
 const compiled = mkdtempSync(join(tmpdir(), 'muster-build-'));
 try {
-  execFileSync(
-    join(root, 'node_modules', '.bin', 'tsc'),
-    ['-p', root, '--noEmit', 'false', '--noEmitOnError', '--declaration', '--rootDir', root, '--outDir', compiled],
-    { stdio: 'inherit' },
-  );
+  const tsc = join(root, 'node_modules', '.bin', 'tsc');
+  execFileSync(tsc, ['-p', join(root, 'tsconfig.build.json'), '--outDir', compiled], { stdio: 'inherit' });
   for (const name of packages) {
     const dist = join(root, name, 'dist');
     rmSync(dist, { recursive: true, force: true });
