@@ -114,12 +114,11 @@ function refuseOther(type: string | undefined): void {
 
 /**
  * NUL and halves of surrogate pairs only survive JSON as escapes, and a number is only too large with an exponent or hundreds
- * of digits: bodies without any, as nearly all are, need no walk.
+ * of digits: bodies without any, as nearly all are, need no walk. Ids have such digits, too, so a number is looked for where one begins.
  */
 const mayBeUnstorable = (text: string): boolean =>
-  (text.includes('\\u') && /\\u0000|\\ud[89a-f]/i.test(text)) ||
-  /\d[eE]\+?\d\d/.test(text) ||
-  (text.length >= 300 && /\d{300}/.test(text));
+  (text.includes('\\u') && /\\u0000|\\ud[89a-f]/i.test(text)) || MAY_BE_TOO_LARGE.test(text);
+const MAY_BE_TOO_LARGE = /(?:^|[:,[\s])-?\d(?:[\d.]*[eE]\+?\d\d|\d{299})/;
 
 /** Refuses a value with anything in it that Postgres cannot keep as it is. */
 export function refuseUnstorable(value: unknown, pointer: string): void {
