@@ -39,7 +39,9 @@ function knownOf(def: Def, tests: readonly Test[]): Read | undefined {
       return arrayOf(readOf(def.element), tests);
     case 'default': {
       const read = readOf(def.innerType);
-      // Made anew for each, as zod does: whoever is given it may change it.
+      const usual = def.defaultValue;
+      // Nobody can change a word or a number; all else is made anew for each, as zod does.
+      if (typeof usual !== 'object') return (value) => (value === undefined ? usual : read(value));
       return (value) => (value === undefined ? def.defaultValue : read(value));
     }
     case 'optional': {
