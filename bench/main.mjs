@@ -9,10 +9,11 @@ import { depthRows } from './rows/depth.mjs';
 import { drainRows } from './rows/drain.mjs';
 import { fleetRows } from './rows/fleet.mjs';
 import { latencyRows } from './rows/latency.mjs';
+import { poisonRows } from './rows/poison.mjs';
 import { submitRows } from './rows/submit.mjs';
 import { openStage } from './stage.mjs';
 
-const ROWS = [...drainRows, ...submitRows, ...latencyRows, ...fleetRows, ...depthRows];
+const ROWS = [...drainRows, ...submitRows, ...latencyRows, ...fleetRows, ...depthRows, ...poisonRows];
 const PEERS = ['graphile-worker', 'pg-boss'];
 const WARM_UP = 0.2;
 const SIZES = {

@@ -88,6 +88,14 @@ answer(
       });
       return took;
     },
+    /** Every agent takes one task and is gone: it is not heard of again. */
+    async die() {
+      const take = async (agent) => {
+        for (let runs = []; runs.length === 0; ) ({ runs } = await poll(agent, 1, LONG_WAIT_MS, []));
+      };
+      await Promise.all(agents.map(take));
+      close();
+    },
     /** How long a claim of one task takes, again and again; its result goes by itself and is not counted. */
     async claim({ count }) {
       const took = [];

@@ -24,7 +24,7 @@ async function tokensWith(jwk) {
 }
 
 /** Makes `count` agents that can do one thing. */
-export async function makeFleet(sql, signingKey, { count, slots }) {
+export async function makeFleet(sql, signingKey, { count, slots, capability = 'noop' }) {
   const tokenOf = await tokensWith(signingKey);
   const fleet = Array.from({ length: count }, () => {
     const [agent_id, boot_id] = [newId('agent'), newId('boot')];
@@ -39,6 +39,6 @@ export async function makeFleet(sql, signingKey, { count, slots }) {
     ),
     life as (insert into boots (agent_id, boot_id, started_at) select agent_id, boot_id, now from x, clock order by 1)
     insert into agents (agent_id, display_name, owner, serves, public_jwk, jkt, capabilities, labels, slots, boot_id, enrollment_token_id, created_at, updated_at)
-    select agent_id, 'bench', 'admin', 'all', '{}', agent_id, '{noop}', '{}', ${slots}, boot_id, 'enroll_bench', now, now from x, clock order by 1`;
+    select agent_id, 'bench', 'admin', 'all', '{}', agent_id, array[${capability}], '{}', ${slots}, boot_id, 'enroll_bench', now, now from x, clock order by 1`;
   return fleet;
 }

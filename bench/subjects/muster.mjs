@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { insertTasks } from '@muster/server/tasks/store/submit';
 import { newId } from '@muster/shared/ids';
 import { cpuOf, residentMb } from '../cpu.mjs';
+import { startProcess } from '../process.mjs';
 import { makeFleet, makeSigningKey } from './fleet.mjs';
 import { overHttp } from './over-http.mjs';
 import { openSessions } from './sessions.mjs';
@@ -16,6 +17,10 @@ const FILL_AT_ONCE = 1_000;
 /** What the key of a program that submits in bulk would be allowed. */
 const REQUESTS_PER_MINUTE = 10_000_000;
 const PEERS_KNOW_MS = 2_500;
+/** A task that so many agents died of is given up. */
+const DEADLY = 3;
+/** Longer than it takes to see that the last of them is gone. */
+const GIVEN_UP_MS = 60_000;
 
 /** Starts a coordinator as it is shipped, compiled, and waits for its first word that it is ready. */
 export async function startCoordinator(env, dist = 'dist') {
@@ -95,6 +100,23 @@ export async function startMuster({ name = 'muster', dist = 'dist', databaseUrl,
       };
     },
     residentMb: () => residentMb(coordinator.pid),
+    /** So many tasks kill one agent after another until they are given up; how many then are. */
+    async poison(count) {
+      const body = { task_type: 'poison', input_data: null, max_retries: 10, retry_policy: 'fixed', retry_base_ms: 1 };
+      for (let n = 0; n < count; n += 1) await ask('/aitp/tasks', body);
+      const doomed = startProcess('load/agents.mjs');
+      for (let lives = 0; lives < DEADLY; lives += 1) {
+        const fleet = await makeFleet(sql, signingKey, { count, slots: 1, capability: 'poison' });
+        await doomed.ask('open', { port, fleet });
+        await doomed.ask('die');
+      }
+      await doomed.stop();
+      const givenUp = () => sql`select count(*)::int as n from runs where error ->> 'code' = 'poison'`;
+      for (const until = performance.now() + GIVEN_UP_MS; ; await pause(1_000)) {
+        const [{ n }] = await givenUp();
+        if (n === count || performance.now() > until) return n;
+      }
+    },
     /** Another coordinator on the same database; by then they know of each other. */
     async startPeer() {
       const peer = await startCoordinator(env);
