@@ -419,7 +419,7 @@ describe('results', () => {
 
   test('a run of several slots leaves that many fewer to ask for', async () => {
     const coordinator = await aCoordinator();
-    const agent = anAgent(coordinator, { slots: 4, handlers: { wait: () => new Promise<void>(() => {}) } });
+    const agent = anAgent(coordinator, { slots: 4, handlers: { wait: untilAborted().handler } });
     await agent.start();
     const run = coordinator.hand('wait', null, { slot_cost: 3 });
     const parked = await coordinator.until('poll', ({ body }) => body.holding?.includes(run) === true);

@@ -96,9 +96,10 @@ export const AGENT_CHECKS: readonly Check<AgentStage>[] = [
       const taskId = await stage.submit(sleep(120));
       const fence = await running(stage, taskId);
       await stage.coordinator.admin(cancelTask, { params: { task_id: taskId } });
-      await eventually(() => stage.results().some((it) => it.fence === fence && it.outcome === 'CANCELLED'), {
+      const word = await eventually(() => stage.results().find((it) => it.fence === fence) ?? false, {
         timeoutMs: 15_000,
       });
+      must(word.outcome === 'CANCELLED', `it reported ${word.outcome} of what was cancelled`);
       await eventually(async () => (await stage.agent()).slots_used === 0);
     },
   },

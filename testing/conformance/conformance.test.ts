@@ -53,14 +53,19 @@ test.concurrent('the sample agent keeps to the protocol (those checks that take 
   expect(results.length).toBeGreaterThanOrEqual(6);
 }, 120_000);
 
-test.concurrent.each<[string, PersonaInput, string]>([
-  ['answers wrongly', { wrong_rate: 1 }, 'does what it is given'],
-  ['goes on with what is cancelled', { refuse_cancel: true, speed_ms: 600_000 }, 'stops what is cancelled'],
+test.concurrent.each<[string, PersonaInput, string, RegExp]>([
+  ['answers wrongly', { wrong_rate: 1 }, 'does what it is given', /^echo answered/],
+  [
+    'goes on with what is cancelled',
+    { refuse_cancel: true, speed_ms: 3_000 },
+    'stops what is cancelled',
+    /^it reported COMPLETED of what was cancelled/,
+  ],
 ])(
   'an agent that %s does not pass',
-  async (_, behaviour, check) => {
+  async (_, behaviour, check, why) => {
     const results = await runChecks(checksNamed(check), () => openAgentStage(badAgent(behaviour)));
-    expect(results).toMatchObject([{ ok: false }]);
+    expect(results).toMatchObject([{ ok: false, why: expect.stringMatching(why) }]);
   },
   60_000,
 );
