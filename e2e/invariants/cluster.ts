@@ -11,8 +11,8 @@ export const SCALE = Number(process.env.PROOF_SCALE ?? 1);
 /** Whole, it takes long, on a machine that does other things longer. */
 export const TIMEOUT_MS = SCALE > 1 ? 3_600_000 : 120_000;
 
-/** Between two kills, in milliseconds: a coordinator that starts takes of a small machine what the work is to be done with. */
-const CALM_MS = SCALE > 1 ? 600 : 1_500;
+/** Between two kills, at least, in milliseconds, and in times of what the last start took: a coordinator that starts takes of a small machine what the work is to be done with. */
+const [CALM_MS, CALM_STARTS] = SCALE > 1 ? [600, 1] : [1_500, 3];
 /** How long a call is made again where nobody answers, in milliseconds: longer than a coordinator takes to come back. */
 const PATIENCE_MS = 90_000;
 
@@ -85,9 +85,11 @@ async function harass(
       proxy.duplicate(3);
     }
     await pause(200);
+    const killedAt = performance.now();
     await coordinators[kills % coordinators.length]!.restart('SIGKILL');
     kills += 1;
-    for (const until = performance.now() + CALM_MS; performance.now() < until && !over(); ) await pause(50);
+    const calmMs = Math.max(CALM_MS, CALM_STARTS * (performance.now() - killedAt));
+    for (const until = performance.now() + calmMs; performance.now() < until && !over(); ) await pause(50);
   } while (!over());
   await Promise.all(proxies.map((proxy) => proxy.restore()));
   return kills;
