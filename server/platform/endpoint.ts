@@ -11,7 +11,15 @@ import { inTurn, readJson, readText } from './body.ts';
 import type { Ctx, Deps, HangUp } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
 import { invalid } from './errors.ts';
-import { type Answer, type Asking, type Exchange, flat, problemAnswer, toResponse } from './http-answer.ts';
+import {
+  type Answer,
+  type Asking,
+  type Exchange,
+  flat,
+  problemAnswer,
+  sameProblem,
+  toResponse,
+} from './http-answer.ts';
 import type { Direct } from './http-direct.ts';
 import { etagOf } from './if-match.ts';
 import { JsonLines } from './json-lines.ts';
@@ -122,6 +130,8 @@ class HungUp implements HangUp {
   }
 }
 
+const EXCESS = new ProblemError('overloaded', 'as much is being worked on as may be; try again');
+
 /** How long a request may take to be read and looked up, in milliseconds, before it is asked anew who sends it: somebody who was sent away meanwhile is to be gone. */
 const LATE_MS = 250;
 
@@ -140,10 +150,12 @@ export function bind(app: Hono<Env>, direct: Direct, edge: Edge, route: Route): 
 
 /** What answers an endpoint's requests: authenticate, authorise, parse, do, encode. Every error becomes a problem document. */
 function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => Promise<Answer> {
+  const { admission, deps } = edge;
   const always = flat(edge.headers);
+  const excess = sameProblem(EXCESS, deps.log, always);
   const parseParams = endpoint.params && quickParse(endpoint.params);
   const parseBody = endpoint.body && quickParse(endpoint.body);
-  return async (asking) => {
+  const answer = async (asking: Asking): Promise<Answer> => {
     const { incoming } = asking;
     const requestId = requestIdOf(incoming);
     let headers = always;
@@ -160,7 +172,6 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
       const params = parseParams ? idsIn(asking.params, parseParams(asking.params)) : {};
       // Before the rest is looked at: a stranger learns nothing about what a body should be.
       authorise(endpoint, principal, params);
-      edge.admission.refuseExcess(endpoint);
       if (endpoint.ownership === 'path')
         await withDeadline(
           edge.admission.count(endpoint, () => refuseForeign(endpoint, principal, params, edge.owners)),
@@ -193,6 +204,11 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
       const dated = ['date', edge.deps.clock.date(), ...headers];
       return problemAnswer(yaml ? yaml.located(error) : error, requestId, edge.deps.log, dated);
     }
+  };
+  // Before it is known who asks: a stranger learns nothing by it, and who is refused is not to cost what others do.
+  return (asking) => {
+    const turn = admission.excess(endpoint);
+    return turn ? turn.then(() => excess(requestIdOf(asking.incoming), deps.clock.date())) : answer(asking);
   };
 }
 
