@@ -1,5 +1,5 @@
 import { heartbeat } from '@muster/shared/contract/dispatch';
-import { createTask } from '@muster/shared/contract/tasks';
+import { createTask, listTasks } from '@muster/shared/contract/tasks';
 import { expect, test } from 'vitest';
 import { createAdmission } from './admission.ts';
 
@@ -24,4 +24,20 @@ test('work that fails gives its place back', async () => {
   const admission = createAdmission({ atOnce: 1 });
   await expect(admission.count(createTask, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
   expect(admission.excess(createTask)).toBeUndefined();
+});
+
+test('what reads waits for its turn, and not for long; what changes something does not wait for it', async () => {
+  const admission = createAdmission({ turnMs: 50 });
+  const ends: (() => void)[] = [];
+  const work = () => new Promise<void>((resolve) => void ends.push(resolve));
+  const begun = [1, 2, 3].map(() => admission.count(listTasks, work));
+  const late = admission.count(listTasks, work);
+  await expect(late).rejects.toMatchObject({ code: 'overloaded' });
+  await admission.count(createTask, async () => {});
+  const next = admission.count(listTasks, async () => 'read');
+  ends[0]!();
+  expect(await next).toBe('read');
+  expect(ends, 'who was refused is not read for').toHaveLength(3);
+  for (const end of ends) end();
+  await Promise.all(begun);
 });
