@@ -52,16 +52,19 @@ export function checkAnswers(
   return { promise: 'who asks is answered', checked: calls.length, broken };
 }
 
+/** How long the calls of a kind took that were answered, in milliseconds. */
+export const timesOf = (entries: readonly Entry[], op: string): number[] =>
+  callsOf(entries, op)
+    .filter(isOk)
+    .map(({ asked, ended }) => ended!.at - asked.at);
+
 /** I24, I27: of the calls of a kind that were answered so many of a hundred took no longer than that. */
 export function checkTimes(
   entries: readonly Entry[],
   op: string,
   { percent = 99, mostMs }: { percent?: number; mostMs: number },
 ): Finding {
-  const times = callsOf(entries, op)
-    .filter(isOk)
-    .map(({ asked, ended }) => ended!.at - asked.at)
-    .sort((a, b) => a - b);
+  const times = timesOf(entries, op).sort((a, b) => a - b);
   const at = times[Math.max(0, Math.ceil((times.length * percent) / 100) - 1)] ?? 0;
   const broken = at > mostMs ? [`the ${percent}th of a hundred took ${Math.round(at)} ms, not ${mostMs}`] : [];
   return { promise: `a ${op} is answered in time`, checked: times.length, broken };
