@@ -11,16 +11,9 @@ import { inTurn, readJson, readText } from './body.ts';
 import type { Ctx, Deps, HangUp } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
 import { invalid } from './errors.ts';
-import {
-  type Answer,
-  type Asking,
-  type Exchange,
-  flat,
-  problemAnswer,
-  sameProblem,
-  toResponse,
-} from './http-answer.ts';
+import { type Answer, type Asking, type Exchange, flat, problemAnswer, toResponse } from './http-answer.ts';
 import type { Direct } from './http-direct.ts';
+import { excessAnswer } from './http-refusal.ts';
 import { etagOf } from './if-match.ts';
 import { JsonLines } from './json-lines.ts';
 import { type Owners, refuseForeign } from './ownership.ts';
@@ -130,8 +123,6 @@ class HungUp implements HangUp {
   }
 }
 
-const EXCESS = new ProblemError('overloaded', 'as much is being worked on as may be; try again');
-
 /** How long a request may take to be read and looked up, in milliseconds, before it is asked anew who sends it: somebody who was sent away meanwhile is to be gone. */
 const LATE_MS = 250;
 
@@ -150,9 +141,8 @@ export function bind(app: Hono<Env>, direct: Direct, edge: Edge, route: Route): 
 
 /** What answers an endpoint's requests: authenticate, authorise, parse, do, encode. Every error becomes a problem document. */
 function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => Promise<Answer> {
-  const { admission, deps } = edge;
   const always = flat(edge.headers);
-  const excess = sameProblem(EXCESS, deps.log, always);
+  const excess = excessAnswer(edge.deps.log, always);
   const parseParams = endpoint.params && quickParse(endpoint.params);
   const parseBody = endpoint.body && quickParse(endpoint.body);
   const answer = async (asking: Asking): Promise<Answer> => {
@@ -207,8 +197,8 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
   };
   // Before it is known who asks: a stranger learns nothing by it, and who is refused is not to cost what others do.
   return (asking) => {
-    const turn = admission.excess(endpoint);
-    return turn ? turn.then(() => excess(requestIdOf(asking.incoming), deps.clock.date())) : answer(asking);
+    const turn = edge.admission.excess(endpoint);
+    return turn ? turn.then(() => excess(requestIdOf(asking.incoming), edge.deps.clock.date())) : answer(asking);
   };
 }
 

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Problem, ProblemError } from '@muster/shared/errors';
+import type { Problem } from '@muster/shared/errors';
 import { toProblem } from './errors.ts';
 import { JsonLines } from './json-lines.ts';
 import type { Log } from './log.ts';
@@ -29,9 +29,6 @@ export interface Answer {
 /** How long what is still being sent is listened to when its answer is there, in milliseconds. */
 const LINGER_MS = 500;
 
-/** Stands for the id of a request that is yet to come. */
-const REQUEST_ID = '{request_id}';
-
 /** Headers as an answer holds them. */
 export const flat = (headers: Readonly<Record<string, string>>): string[] => Object.entries(headers).flat();
 
@@ -40,20 +37,6 @@ export function problemAnswer(error: unknown, requestId: string, log: Log, heade
   const problem = toProblem(error, requestId, log);
   const own = ['content-type', 'application/problem+json', 'x-request-id', requestId, ...headersOf(error, problem)];
   return { status: problem.status, headers: [...headers, ...own], body: JSON.stringify(problem) };
-}
-
-/** A problem that is answered over and over, with these headers besides its own: all but the request id and the time is written beforehand. */
-export function sameProblem(error: ProblemError, log: Log, headers: readonly string[]) {
-  const { status, headers: always, body } = problemAnswer(error, REQUEST_ID, log, headers);
-  const text = String(body);
-  const at = text.lastIndexOf(REQUEST_ID);
-  const [before, after] = [text.slice(0, at), text.slice(at + REQUEST_ID.length)];
-  const id = always.indexOf(REQUEST_ID);
-  return (requestId: string, date: string): Answer => ({
-    status,
-    headers: ['date', date, ...always.with(id, requestId)],
-    body: before + requestId + after,
-  });
 }
 
 function headersOf(error: unknown, { status, code }: Problem): string[] {

@@ -3,11 +3,16 @@ import type { Duplex } from 'node:stream';
 import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import { toProblem } from './errors.ts';
+import { type Answer, problemAnswer } from './http-answer.ts';
 import { type HttpLimits, tooLargeHeaders, tooLongUrl } from './http-limits.ts';
 import type { Log } from './log.ts';
 
 /** How long what was still being sent is listened to after a refusal, so that the refusal is not lost by a reset, in milliseconds. */
 const LINGER_MS = 500;
+
+const EXCESS = new ProblemError('overloaded', 'as much is being worked on as may be; try again');
+/** Stands for the id of a request that is yet to come. */
+const REQUEST_ID = '{request_id}';
 
 /** Answers in the place of the application, always as problem documents. */
 export interface Refuser {
@@ -49,6 +54,18 @@ export function createRefuser(log: Log, always: Record<string, string>): Refuser
       setTimeout(() => socket.destroy(), LINGER_MS).unref();
     },
   };
+}
+
+/** What refuses what is too much, with these headers besides its own: a crowd is, so all but the request id and the time is written beforehand. */
+export function excessAnswer(log: Log, headers: readonly string[]): (requestId: string, date: string) => Answer {
+  const { status, headers: always, body } = problemAnswer(EXCESS, REQUEST_ID, log, headers);
+  const [before, after] = String(body).split(REQUEST_ID) as [string, string];
+  const id = always.indexOf(REQUEST_ID);
+  return (requestId, date) => ({
+    status,
+    headers: ['date', date, ...always.with(id, requestId)],
+    body: before + requestId + after,
+  });
 }
 
 /** Why Node itself would not take a request, as a problem; undefined where nobody is there to be told. */
