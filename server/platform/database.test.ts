@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createDatabase, testPostgres } from '@muster/testing/postgres';
 import { scratchFolder } from '@muster/testing/scratch';
 import fc from 'fast-check';
@@ -5,6 +6,7 @@ import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
 import { arrayLiteral, checkServer, DatabaseRefused, migrateDatabase, openDatabase } from './database.ts';
 import { startEmbeddedPostgres } from './embedded-postgres/start.ts';
+import { packageFile } from './package-file.ts';
 
 const storable = fc
   .string({
@@ -95,5 +97,30 @@ test.each([18, 15] as const)('six coordinators that start at once on Postgres %i
   } finally {
     await sql`drop database if exists ${sql(name)} with (force)`;
     await sql.end();
+  }
+});
+
+test.each([18, 15] as const)('runs get their other index beside who reads and writes them on %i', async (major) => {
+  const database = await createDatabase(await testPostgres(major));
+  const sql = postgres(database.url, { max: 3, onnotice: () => {} });
+  const steps = readFileSync(new URL(`${packageFile('drizzle')}/0026_run_order.sql`), 'utf8').split(/-->.*/);
+  try {
+    await sql.unsafe('create index runs_task_id on runs (task_id); drop index runs_task');
+    const { done } = await sql.begin(async (worker) => {
+      await worker`select from runs`;
+      const done = sql.begin(async (migration) => {
+        for (const step of steps) await migration.unsafe(step);
+      });
+      const waits = () => sql`select from pg_locks where relation = 'runs'::regclass and not granted`;
+      await expect.poll(waits).toHaveLength(1);
+      await worker`update runs set final = true`;
+      return { done };
+    });
+    await done;
+    const names = await sql`select indexname from pg_indexes where tablename = 'runs' and indexname ~ '^runs_task'`;
+    expect(names).toEqual([{ indexname: 'runs_task' }]);
+  } finally {
+    await sql.end();
+    await database.drop();
   }
 });
