@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { SECURITY_HEADERS } from '@muster/server/platform/security-headers';
 import { getAgent } from '@muster/shared/contract/agents';
 import { createEnrollmentToken, listEnrollmentTokens } from '@muster/shared/contract/enrollment';
 import { createSchedule, listExecutions } from '@muster/shared/contract/schedules';
@@ -80,6 +81,16 @@ test('when no more can be worked on, what is not vital is refused before its bod
     expect(await response.json()).toMatchObject({ code: 'overloaded' });
   }
   expect(await answerTo(await say(network.url, head))).toMatch(/^HTTP\/1\.1 503 /);
+  // Nobody asks who it is, and the answer is what every refusal is.
+  const stranger = await fetch(`${network.url}/aitp/tasks`, { headers: { 'x-request-id': 'who-am-i' } });
+  expect(await stranger.json()).toMatchObject({ status: 503, code: 'overloaded', request_id: 'who-am-i' });
+  expect(Object.fromEntries(stranger.headers)).toMatchObject({
+    ...SECURITY_HEADERS,
+    'content-type': 'application/problem+json',
+    'x-request-id': 'who-am-i',
+    'retry-after': '1',
+    date: expect.any(String),
+  });
   // All an agent ever does.
   await agent.beat({ runs: [{ run_id: first.run_id, fence: first.fence, progress: { percent: 50 } }] });
   await agent.start(second);
