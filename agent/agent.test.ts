@@ -233,6 +233,20 @@ describe('beats', () => {
     await coordinator.next('register');
     expect(await coordinator.result(coordinator.hand('echo', 7))).toMatchObject({ result_data: 7 });
   });
+
+  test('go on beside an agent of the same process whose URL is none', async () => {
+    const coordinator = await aCoordinator({ intervalMs: 20 });
+    const key_dir = aFolder();
+    const earlier = anAgent(coordinator, { key_dir });
+    await earlier.start();
+    await earlier.stop();
+    await anAgent(coordinator).start();
+    const astray = anAgent({ url: new URL(coordinator.url).host }, { key_dir });
+    astray.start().catch(() => {});
+    await astray.hears('unreachable');
+    const { length } = coordinator.of('heartbeat');
+    await expect.poll(() => coordinator.of('heartbeat').length).toBeGreaterThan(length + 3);
+  });
 });
 
 describe('runs', () => {

@@ -16,7 +16,7 @@ const transports = new Map();
  * @param {{ url: string, ca?: string }} join
  */
 function transportFor({ url, ca }) {
-  const of = JSON.stringify([new URL(url).origin, ca]);
+  const of = JSON.stringify([url, ca]);
   const transport = transports.get(of) ?? createTransport({ ca });
   transports.set(of, transport);
   return transport;
