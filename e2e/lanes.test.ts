@@ -1,6 +1,5 @@
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { SECURITY_HEADERS } from '@muster/server/platform/security-headers';
 import { getAgent } from '@muster/shared/contract/agents';
 import { createEnrollmentToken, listEnrollmentTokens } from '@muster/shared/contract/enrollment';
 import { createSchedule, listExecutions } from '@muster/shared/contract/schedules';
@@ -85,7 +84,12 @@ test('when no more can be worked on, what is not vital is refused before its bod
   const stranger = await fetch(`${network.url}/aitp/tasks`, { headers: { 'x-request-id': 'who-am-i' } });
   expect(await stranger.json()).toMatchObject({ status: 503, code: 'overloaded', request_id: 'who-am-i' });
   expect(Object.fromEntries(stranger.headers)).toMatchObject({
-    ...SECURITY_HEADERS,
+    'x-content-type-options': 'nosniff',
+    'cache-control': 'no-store',
+    'referrer-policy': 'no-referrer',
+    'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+    'cross-origin-resource-policy': 'same-origin',
+    'x-frame-options': 'DENY',
     'content-type': 'application/problem+json',
     'x-request-id': 'who-am-i',
     'retry-after': '1',
