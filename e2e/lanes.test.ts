@@ -12,7 +12,7 @@ import { startNetwork, startProcessNetwork, supervise } from './fixtures/network
 import { RawAgent } from './fixtures/raw-agent.ts';
 
 /** How many requests that are not vital are worked on at once. */
-const AT_ONCE = 128;
+const AT_ONCE = 256;
 const many = <T>(n: number, item: (n: number) => T): T[] => Array.from({ length: n }, (_, at) => item(at));
 const rank = (took: readonly number[], share: number) =>
   [...took].sort((a, b) => a - b)[Math.min(took.length - 1, Math.floor(took.length * share))] ?? 0;

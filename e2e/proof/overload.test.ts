@@ -14,7 +14,7 @@ import { part, SLACK, tell, timesOf, WHOLE } from './scale.ts';
 const range = (length: number) => Array.from({ length }, (_, n) => n);
 const PHASE_MS = WHOLE ? 20_000 : 1_000;
 /** Submits in flight, of which those are taken that most is done with. */
-const PEAKS = WHOLE ? [8, 32, 128, 512] : [32];
+const PEAKS = WHOLE ? [32, 128, 256, 512] : [32];
 /** How often the peak and the overload are gone through in turns: what else the machine does falls on both. */
 const ROUNDS = WHOLE ? 3 : 1;
 /** What agents there are is not to be what is too little. */

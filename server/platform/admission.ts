@@ -3,10 +3,11 @@ import { ProblemError } from '@muster/shared/errors';
 import pLimit, { type LimitFunction } from 'p-limit';
 
 /**
- * How many requests that could as well come later are worked on at once: as many as make a batch that is worth it. A turn of the
- * event loop takes as long as all of them, and what is vital waits for some turns: with 512 a fleet did a third of what it did with these.
+ * How many requests that could as well come later are worked on at once. They come and go in bunches, so twice as many as make a
+ * batch that is worth it: with 128 a crowd was refused while places were free. With 512 a turn of the event loop, of which what is
+ * vital waits for some, took so long that a fleet did a third of what it could.
  */
-const AT_ONCE = 128;
+const AT_ONCE = 256;
 /** How many that read are: one less than the database has connections for them, so that what changes something finds one. */
 const READS_AT_ONCE = 3;
 /** How long one that reads waits for its turn, in milliseconds. */
