@@ -29,6 +29,13 @@ describe('identity', () => {
     expect(statSync(join(key_dir, 'agent-key.json')).mode & 0o777).toBe(0o600);
   });
 
+  test.each([['127.0.0.1:8000'], ['localhost:8000'], ['ws://localhost'], ['']])(
+    'a URL that is none is refused by its name: %s',
+    (url) => {
+      expect(() => anAgent({ url })).toThrow(`url: "${url}" is no URL`);
+    },
+  );
+
   test('a restart is the same agent with the same key and a new boot, and tells what changed', async () => {
     const coordinator = await aCoordinator();
     const key_dir = aFolder();
@@ -232,20 +239,6 @@ describe('beats', () => {
     });
     await coordinator.next('register');
     expect(await coordinator.result(coordinator.hand('echo', 7))).toMatchObject({ result_data: 7 });
-  });
-
-  test('go on beside an agent of the same process whose URL is none', async () => {
-    const coordinator = await aCoordinator({ intervalMs: 20 });
-    const key_dir = aFolder();
-    const earlier = anAgent(coordinator, { key_dir });
-    await earlier.start();
-    await earlier.stop();
-    await anAgent(coordinator).start();
-    const astray = anAgent({ url: new URL(coordinator.url).host }, { key_dir });
-    astray.start().catch(() => {});
-    await astray.hears('unreachable');
-    const { length } = coordinator.of('heartbeat');
-    await expect.poll(() => coordinator.of('heartbeat').length).toBeGreaterThan(length + 3);
   });
 });
 

@@ -53,7 +53,7 @@ export function settingsOf(options: AgentOptions): Settings {
   const capabilities = options.capabilities ?? [...able.keys()];
   if (capabilities.length === 0) throw new Error('an agent needs a handler or an enabled built-in executor');
   return {
-    url: options.url.replace(/\/+$/, ''),
+    url: urlOf(options.url),
     enrollmentToken: options.enrollment_token,
     keyDir: options.key_dir ?? '.muster/agent',
     proofOfPossession: options.proof_of_possession ?? false,
@@ -67,6 +67,12 @@ export function settingsOf(options: AgentOptions): Settings {
     },
     handlerFor: (taskType) => able.get(taskType) ?? refuse(taskType),
   };
+}
+
+function urlOf(url: string): string {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new Error(`url: ${JSON.stringify(url)} is no URL that begins with http:// or https://`);
+  return url.replace(/\/+$/, '');
 }
 
 function handlersOf(handlers: Record<string, Handler>, enable: Partial<BuiltInOptions>): Map<string, Handler> {
