@@ -1,7 +1,7 @@
 import { openRows, type Rows } from '@muster/testing/rows';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { houseLoop } from './loops.ts';
-import { findWornTables, refreshTable } from './store.ts';
+import { findWornTables, refreshTables } from './store.ts';
 
 describe.each([18, 15] as const)('keeping house on Postgres %i', (major) => {
   let it: Rows;
@@ -36,14 +36,29 @@ describe.each([18, 15] as const)('keeping house on Postgres %i', (major) => {
     expect(await findWornTables(it.sql)).toEqual([{ table: 'ready', vacuum: false }]);
     expect(await tick()).toBe(1);
     expect(await countsOf('ready')).toMatchObject({ vacuum_count: 0, analyze_count: 1, reltuples: 2_000 });
-    await fill(2_001, 3_900);
+    await fill(2_001, 7_900);
     expect(await tick()).toBe(0);
-    await fill(3_901, 25_000);
+    await fill(7_901, 25_000);
     await counted('delete from ready');
     expect(await findWornTables(it.sql)).toEqual([{ table: 'ready', vacuum: true }]);
     expect(await tick()).toBe(1);
     expect(await countsOf('ready')).toMatchObject({ vacuum_count: 1, n_dead_tup: 0, reltuples: 0 });
     expect(await tick()).toBe(0);
+  });
+
+  test('all that have grown are analyzed in one transaction', async () => {
+    await fill(1, 9);
+    await counted(`
+      insert into delayed (run_at, task_id, replica, class_id, rank, attempt, failures)
+      select now(), task_id, 0, class_id, rank, 0, 0 from ready`);
+    await refreshTables(
+      it.sql,
+      ['ready', 'delayed'].map((table) => ({ table, vacuum: false })),
+    );
+    const by = await it.sql`
+      select relname, count(distinct s.xmin::text)::int as n, min(s.xmin::text) as xmin
+      from pg_statistic s join pg_class c on c.oid = starelid where relname in ('ready', 'delayed') group by 1 order by 1`;
+    expect(by).toEqual(['delayed', 'ready'].map((relname) => ({ relname, n: 1, xmin: by[0]!.xmin })));
   });
 
   test('what another is at is left to it', async () => {
@@ -52,12 +67,12 @@ describe.each([18, 15] as const)('keeping house on Postgres %i', (major) => {
     await busy`begin`;
     await busy`lock table leases in share update exclusive mode`;
     const before = await countsOf('leases');
-    await refreshTable(it.sql, { table: 'leases', vacuum: true });
-    await refreshTable(it.sql, { table: 'leases', vacuum: false });
+    await refreshTables(it.sql, [{ table: 'leases', vacuum: true }]);
+    await refreshTables(it.sql, [{ table: 'leases', vacuum: false }]);
     expect(await countsOf('leases')).toEqual(before);
     await busy`rollback`;
     busy.release();
-    await refreshTable(it.sql, { table: 'leases', vacuum: true });
+    await refreshTables(it.sql, [{ table: 'leases', vacuum: true }]);
     expect(await countsOf('leases')).toMatchObject({ vacuum_count: before!.vacuum_count + 1 });
   });
 });

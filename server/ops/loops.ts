@@ -1,6 +1,6 @@
 import type { Deps } from '../platform/ctx.ts';
 import type { LoopSpec } from '../platform/loop.ts';
-import { beatCoordinator, findWornTables, refreshTable } from './store.ts';
+import { beatCoordinator, findWornTables, refreshTables } from './store.ts';
 
 /** Keeps this coordinator known, the process's clock true, and learns whether there are others to notify. */
 export const clusterLoop = ({ db, clock, notifier, coordinatorId }: Deps, url: () => string): LoopSpec => ({
@@ -24,10 +24,8 @@ export const houseLoop = ({ db, log }: Pick<Deps, 'db' | 'log'>): LoopSpec => ({
   intervalMs: 2_000,
   async tick() {
     const worn = await findWornTables(db.loops);
-    for (const it of worn) {
-      await refreshTable(db.loops, it);
-      log.debug(it, it.vacuum ? 'table vacuumed' : 'table analyzed');
-    }
+    await refreshTables(db.loops, worn);
+    for (const it of worn) log.debug(it, it.vacuum ? 'table vacuumed' : 'table analyzed');
     return worn.length;
   },
 });

@@ -29,8 +29,9 @@ const VACUUM_PAGES = 50_000;
 /** So many dead rows, and one more for so many live ones, make a vacuum worth it: a claim walks over those at the head of `ready`. */
 const DEAD_ROWS = 20_000;
 const DEAD_SHARE = 5;
-/** Below so many rows it does not matter what the planner believes. */
+/** Below so many rows it does not matter what the planner believes; above, when it believes a table so many times smaller than it is. */
 const FEW_ROWS = 1_000;
+const GROWN = 4;
 
 /** Tables the planner knows too little of, or that hold too much that is dead. */
 export interface Worn {
@@ -43,16 +44,22 @@ export async function findWornTables(sql: Sql): Promise<Worn[]> {
   return sql<Worn[]>`
     select relname as table, vacuum from (
       select relname, relpages <= ${VACUUM_PAGES} and pg_stat_get_dead_tuples(oid) >= ${DEAD_ROWS} + pg_stat_get_live_tuples(oid) / ${DEAD_SHARE} as vacuum,
-        pg_stat_get_live_tuples(oid) >= 2 * greatest(reltuples, ${FEW_ROWS / 2}) as stale
+        pg_stat_get_live_tuples(oid) >= ${GROWN} * greatest(reltuples, ${FEW_ROWS / GROWN}) as stale
       from pg_class where relkind = 'r' and relnamespace = current_schema()::regnamespace
     ) t where vacuum or stale order by 1`;
 }
 
-/** Refreshes a table. Whoever comes to it while another coordinator or Postgres itself is at it leaves it to them. */
-export async function refreshTable(sql: Sql, { table, vacuum }: Worn): Promise<void> {
+/**
+ * Vacuums tables, or analyzes them. Whoever comes to one while another coordinator or Postgres itself is at it leaves it to them.
+ * All are analyzed in one transaction: at its end every session plans its statements anew, which holds up what is asked meanwhile.
+ */
+export async function refreshTables(sql: Sql, worn: readonly Worn[]): Promise<void> {
+  const [vacuumed, analyzed] = [true, false].map((vacuum) => worn.filter((it) => it.vacuum === vacuum));
   // Pages at the end are kept: they are about to be used again, and giving them back locks everybody out.
-  if (vacuum) await sql`vacuum (truncate off, index_cleanup on, parallel 0, skip_locked) ${sql(table)}`;
-  else await sql`analyze (skip_locked) ${sql(table)}`;
+  for (const { table } of vacuumed!)
+    await sql`vacuum (truncate off, index_cleanup on, parallel 0, skip_locked) ${sql(table)}`;
+  const tables = analyzed!.map(({ table }) => table);
+  if (tables.length > 0) await sql.begin((all) => all`analyze (skip_locked) ${all(tables)}`);
 }
 
 /** Whether the database answers. */
