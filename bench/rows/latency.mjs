@@ -38,7 +38,7 @@ const wake = {
 };
 
 export const latencyRows = [
-  trickle('idle', 'idle: a task every 6 ms', { perSecond: 160, count: 500, warmUp: 150 }, [
+  trickle('idle', 'idle: a task every 25 ms', { perSecond: 40, count: 500, warmUp: 100 }, [
     less('p50 ms', 1, 0.7),
     less('p99 ms', 1.2, 1),
   ]),
