@@ -167,7 +167,8 @@ test('under a crowd of 3,000 submitters every beat and every result goes through
   expect(shed).toBeGreaterThan(0);
   expect(retry_after).toBe(shed);
   expect(acked.length).toBeGreaterThan(0);
-  expect(took.length).toBeGreaterThan(200);
+  // Each agent has called a few times: how often is a matter of the machine.
+  expect(took.length).toBeGreaterThan(5 * agents.length);
   expect(rank(took, 1)).toBeLessThan(10_000);
   const [missing] = await sql<[{ n: number }]>`
     select count(*)::int as n from unnest(${acked}::text[]) as a(task_id) where not exists (select from tasks t where t.task_id = a.task_id)`;
