@@ -37,21 +37,21 @@ describe.each([18, 15] as const)('reading the outbox on Postgres %i', (major) =>
     const [writing, other] = [it.openMore({ adminConnections: 8 }), it.openMore()];
     const told: number[] = [];
     let left = 8;
+    let early = 0;
+    // A transaction of any database of this Postgres holds back what may be read: they write until something was.
     const writer = async () => {
-      for (let n = 0; n < 60; n += 1) told.push(Number((await tell(writing.admin))[0]!.event_id));
+      for (let n = 0; n < 60 || early === 0; n += 1) told.push(Number((await tell(writing.admin))[0]!.event_id));
       left -= 1;
     };
     const reader = async (sql: typeof it.sql) => {
-      while (left > 0) await read('one', { sql });
+      while (left > 0) early += await read('one', { sql });
     };
     await Promise.all([...Array.from({ length: 8 }, writer), reader(it.sql), reader(other.admin)]);
-    const early = await readBy('one');
     await eventually(async () => {
       await Promise.all([read('one'), read('one', { sql: other.admin })]);
       return (await readBy('one')).length >= told.length;
     });
     expect(await readBy('one')).toEqual(told.sort((a, b) => a - b));
-    expect(early.length, 'they read while others wrote').toBeGreaterThan(0);
   });
 
   test('what is not yet committed is not passed by', async () => {
