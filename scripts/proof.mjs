@@ -12,8 +12,13 @@ const SUITES = {
   overload: { tests: ['e2e/proof/overload.test.ts'] },
   outages: { tests: ['e2e/proof/outages.test.ts'] },
   invariants: {
-    tests: ['e2e/invariants', 'e2e/batch-atomicity.test.ts', 'server/dispatch/store/limits.test.ts'],
-    env: { LIMITED: '100000' },
+    tests: [
+      'e2e/invariants',
+      'e2e/batch-atomicity.test.ts',
+      'server/dispatch/store/limits.test.ts',
+      'server/audit/tampering.test.ts',
+    ],
+    env: { LIMITED: '100000', TAMPERINGS: '1000' },
   },
 };
 

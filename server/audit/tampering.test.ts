@@ -16,7 +16,7 @@ import { type Signer, sealRows } from './seal.ts';
 import * as store from './store.ts';
 
 const SEED = Number(process.env.MUSTER_TEST_SEED ?? 20_261_120);
-const TAMPERINGS = 1_000;
+const TAMPERINGS = Number(process.env.TAMPERINGS ?? 300);
 const ROWS = 120;
 
 const folder = scratchFolder('tampering');

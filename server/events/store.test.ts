@@ -26,6 +26,13 @@ describe.each([18, 15] as const)('reading the outbox on Postgres %i', (major) =>
   const tell = (sql = it.sql, kind = 'told') => sql`
     with e as (insert into events (tx, at, kind, subject_ids) values (pg_current_xact_id(), muster_now(), ${kind}, array['it']) returning event_id)
     select event_id, pg_sleep(random() * 0.004) from e`;
+  /** Resolves when no transaction is open that is older than what was told, in any database of this Postgres. */
+  const settled = () =>
+    eventually(async () => {
+      const [row] = await it.sql`
+        select not exists (select from events where tx >= pg_snapshot_xmin(pg_current_snapshot())) as settled`;
+      return row!.settled;
+    });
   const readBy = async (reader: string) =>
     (await it.sql`select event_id::int as id from read_here where reader = ${reader} order by 1`).map(
       (row) => row.id as number,
@@ -68,6 +75,7 @@ describe.each([18, 15] as const)('reading the outbox on Postgres %i', (major) =>
 
   test('a reader starts with what happens from now on, goes by its own cursor, and passes by kinds it does not want', async () => {
     await tell();
+    await settled();
     await ensureReader(it.sql, 'one');
     await tell(it.sql, 'other');
     const [mine] = await tell();

@@ -42,7 +42,7 @@ export const toRead = (reader: string): string => `exists (
     select 1 from events where (events.tx, events.event_id) > (c.tx, c.event_id) and events.tx < pg_snapshot_xmin(pg_current_snapshot()) limit 1
   ) e where c.reader = '${reader}')`;
 
-/** Makes a reader known; it starts with what happens from now on. */
+/** Makes a reader known; it starts with what happens from now on, and with what happened since the oldest open transaction began. */
 export async function ensureReader(sql: Sql, reader: string): Promise<void> {
   await sql`
     insert into event_cursors (reader, tx, event_id) values (${reader}, pg_snapshot_xmin(pg_current_snapshot()), 0)
