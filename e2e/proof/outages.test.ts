@@ -180,7 +180,7 @@ test(
         },
       }),
     );
-    const from = Math.ceil(Date.now() / 1_000) * 1_000 + 2_000;
+    const from = Math.ceil(Date.now() / 1_000) * 1_000 + 1_000;
     const until = from + FROZEN_MS + 1_000;
     const rule = everySecond(from, until);
     const ids = await inParallel(
@@ -251,7 +251,7 @@ test(
         env: wrongClock(skew),
       }),
     );
-    const from = Math.ceil(Date.now() / 1_000) * 1_000 + 2_000;
+    const from = Math.ceil(Date.now() / 1_000) * 1_000 + 1_000;
     const until = from + WRONG_SECONDS * 1_000;
     const body = { ...everySecond(from, until), task_type: 'echo' };
     const ids = await inParallel(

@@ -12,7 +12,7 @@ import { keeperOf } from './keeper.ts';
 import { part, SEED, SLACK, tell, timesOf, WHOLE } from './scale.ts';
 
 /** How long schedules are due every second, and how many: a fiftieth of all due times is a short while with more of them. */
-const [SECONDS, SCHEDULES] = WHOLE ? [part(600), 100] : [6, 200];
+const [SECONDS, SCHEDULES] = WHOLE ? [part(600), 100] : [4, 300];
 /** Between two kills, at most, in milliseconds; and one of how many is of Postgres. */
 const [CALM_MS, TURNS] = WHOLE ? [2_000, 5] : [1_200, 3];
 /** Until the first is due, in milliseconds: by then all are made. */
