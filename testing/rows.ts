@@ -7,6 +7,7 @@ import { MOST_CLASSES } from '@muster/server/tasks/classes';
 import { ensureClass, UNSAID } from '@muster/server/tasks/store/classes';
 import { insertTasks, type NewTask } from '@muster/server/tasks/store/submit';
 import { newId } from '@muster/shared/ids';
+import postgres from 'postgres';
 import { auditRows } from './auditor.ts';
 import { type TestClock, testClock } from './clock.ts';
 import { createDatabase, type PostgresMajor, testPostgres } from './postgres.ts';
@@ -51,6 +52,10 @@ export interface AgentSeed {
   lease_seconds: number;
 }
 
+/** What a test does by hand, which may take as long as the machine does. */
+const byHand = (url: string): Sql =>
+  postgres(url, { max: 4, onnotice: () => {}, connection: { application_name: 'test', jit: 'off' } as never });
+
 const KEPT = ['classes', 'muster_clock', 'cluster', 'audit_logs', 'audit_seals'];
 
 /** Opens a new database with all migrations. Close it. */
@@ -62,7 +67,7 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
     return more.at(-1)!;
   };
   const db = openMore();
-  const sql = db.admin;
+  const sql = byHand(database.url);
   await beatCoordinator(sql, newId('coord'), '');
   // As if a coordinator had always been there, and were to stay.
   const steady = () => sql`
@@ -128,7 +133,7 @@ export async function openRows(major: PostgresMajor = 18): Promise<Rows> {
       }
     },
     async close() {
-      await Promise.all(more.map((it) => it.close()));
+      await Promise.all([...more.map((it) => it.close()), sql.end({ timeout: 2 })]);
       await database.drop();
     },
   };
