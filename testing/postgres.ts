@@ -18,7 +18,10 @@ export const POSTGRES_ENV = { 18: 'MUSTER_TEST_POSTGRES_URL', 15: 'MUSTER_TEST_P
 export const LEAVE_NO_MEMORY = ['-c', 'dynamic_shared_memory_type=mmap'];
 
 /** What a commit means is not what most tests are about, and not waiting for the disk makes them two or three times as fast. */
-const FLAGS = ['-c', 'synchronous_commit=off', ...LEAVE_NO_MEMORY];
+const COMMITS = ['-c', 'synchronous_commit=off'];
+/** Without followers a table that is locked is no write: one would hold back, in every database, what may be read of the outbox. */
+const NO_FOLLOWERS = ['-c', 'wal_level=minimal', '-c', 'max_wal_senders=0'];
+const FLAGS = [...COMMITS, ...NO_FOLLOWERS, ...LEAVE_NO_MEMORY];
 
 const started = new Map<PostgresMajor, Promise<string>>();
 
