@@ -89,7 +89,9 @@ test('a coordinator killed between a claim and the decision, and again between t
     await answerAll(b, checks);
     network.coordinator.kill('SIGKILL');
     // What the dead one had begun comes to nothing.
-    await hold`select pg_terminate_backend(pid) from pg_locks where relation = 'verdicts'::regclass and not granted`;
+    await hold`
+      select pg_terminate_backend(pid) from pg_locks
+      where relation = 'verdicts'::regclass and not granted and database = (select oid from pg_database where datname = current_database())`;
     expect(await hold`select from verdicts`).toHaveLength(0);
   });
   await network.coordinator.restart('SIGKILL');

@@ -66,7 +66,8 @@ test('I1: what was asked is not acknowledged before its rows are there', async (
       });
       await eventually(async () => {
         const [{ waiting }] = await holder<[{ waiting: number }]>`
-          select count(*)::int as waiting from pg_locks where not granted and relation = ${table}::regclass`;
+          select count(*)::int as waiting from pg_locks
+          where not granted and relation = ${table}::regclass and database = (select oid from pg_database where datname = current_database())`;
         expect(waiting, what).toBeGreaterThan(0);
       });
       expect(answered, what).toBe(false);

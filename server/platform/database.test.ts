@@ -111,7 +111,9 @@ test.each([18, 15] as const)('runs get their other index beside who reads and wr
       const done = sql.begin(async (migration) => {
         for (const step of steps) await migration.unsafe(step);
       });
-      const waits = () => sql`select from pg_locks where relation = 'runs'::regclass and not granted`;
+      const waits = () => sql`
+        select from pg_locks
+        where relation = 'runs'::regclass and not granted and database = (select oid from pg_database where datname = current_database())`;
       await expect.poll(waits).toHaveLength(1);
       await worker`update runs set final = true`;
       return { done };
