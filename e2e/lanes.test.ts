@@ -7,6 +7,7 @@ import { createTask } from '@muster/shared/contract/tasks';
 import { eventually } from '@muster/testing';
 import postgres from 'postgres';
 import { expect, onTestFinished, test } from 'vitest';
+import { holdTables } from './fixtures/held-tables.ts';
 import { makeKey } from './fixtures/keys.ts';
 import { startNetwork, startProcessNetwork, supervise } from './fixtures/network.ts';
 import { RawAgent } from './fixtures/raw-agent.ts';
@@ -16,15 +17,6 @@ const AT_ONCE = 256;
 const many = <T>(n: number, item: (n: number) => T): T[] => Array.from({ length: n }, (_, at) => item(at));
 const rank = (took: readonly number[], share: number) =>
   [...took].sort((a, b) => a - b)[Math.min(took.length - 1, Math.floor(took.length * share))] ?? 0;
-
-/** Keeps tables from being used until it is let go: a statement somebody else is slow with. */
-async function holdTables(databaseUrl: string, lock: string): Promise<() => Promise<void>> {
-  const sql = postgres(databaseUrl, { max: 1, onnotice: () => {} });
-  onTestFinished(() => sql.end({ timeout: 1 }));
-  await sql`begin`;
-  await sql.unsafe(lock);
-  return async () => void (await sql`rollback`);
-}
 
 /** Beats, polls and finishes what it gets until it is told to stop; how long each call took, in milliseconds. */
 async function workUntil(over: () => boolean, agents: readonly RawAgent[]): Promise<number[]> {

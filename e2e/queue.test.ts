@@ -12,6 +12,7 @@ import {
 import { createTask } from '@muster/shared/contract/tasks';
 import { eventually } from '@muster/testing';
 import { expect, test } from 'vitest';
+import { holdSweeps } from './fixtures/held-tables.ts';
 import { makeKey } from './fixtures/keys.ts';
 import { startNetwork, type TestNetwork } from './fixtures/network.ts';
 import { tableHashes } from './fixtures/tables.ts';
@@ -120,10 +121,10 @@ test('a paused capability is neither claimed nor handed to polls that wait; a re
 
   const again = agent.poll({ wait_ms: 20_000, slots: 3 });
   await eventually(() => network.coordinator.tick());
-  const since = performance.now();
+  const release = await holdSweeps(network.databaseUrl);
   await network.admin(resumeCapability, { params });
   const runs = (await again).runs.map((it) => it.task_id);
-  expect(performance.now() - since).toBeLessThan(400);
+  await release();
   expect(runs).toEqual(expect.arrayContaining([task_id, labelled]));
 });
 
@@ -254,9 +255,7 @@ test('a task is explained wherever it is, and nothing changes by it', async () =
   const seen = await explain(second);
   expect(seen.candidates[0]).toEqual({ agent_id: able.agentId, able: true, reason: null });
   expect(seen).toMatchObject({ ahead: 2, reason: '1 agents may have it, and 2 tasks like it stand before it' });
-  await eventually(async () => expect((await able.poll()).runs).toMatchObject([{ task_id: urgent }]), {
-    timeoutMs: 5_000,
-  });
+  await eventually(async () => expect((await able.poll()).runs).toMatchObject([{ task_id: urgent }]));
   expect(await explain(urgent)).toMatchObject({
     place: 'leased',
     status: 'ASSIGNED',
