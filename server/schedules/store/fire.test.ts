@@ -36,8 +36,7 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
     new Date(Math.floor((await it.clock.now()).getTime() / 1_000 - seconds) * 1_000);
   /** A schedule whose only due time so far was so many seconds ago. */
   const schedule = async (over: Partial<NewSchedule> & { ago?: number } = {}) => {
-    const { ago: seconds = 1, ...more } = over;
-    const schedule_id = newId('sched');
+    const { ago: seconds = 1, schedule_id = newId('sched'), ...more } = over;
     await insertSchedule(it.sql, {
       schedule_id,
       owner: 'admin',
@@ -283,12 +282,15 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
 
   test('jitter puts a time off, by the same for whoever fires it', async () => {
     const next_run_at = await ago(0);
-    const id = await schedule({ next_run_at, jitter_seconds: 600 });
-    const jitter_ms = jitterMs(id, next_run_at, 600);
+    // By some that is longer than it takes to look: the id says by how much.
+    let schedule_id = newId('sched');
+    while (jitterMs(schedule_id, next_run_at, 600) < 60_000) schedule_id = newId('sched');
+    const jitter_ms = jitterMs(schedule_id, next_run_at, 600);
+    const id = await schedule({ schedule_id, next_run_at, jitter_seconds: 600 });
     await it.sql`update schedules set jitter_ms = ${jitter_ms} where schedule_id = ${id}`;
-    await it.clock.advance(jitter_ms - 5_000);
+    await it.clock.advance(jitter_ms - 30_000);
     expect(await tick()).toBe(0);
-    await it.clock.advance('6s');
+    await it.clock.advance('31s');
     expect(await tick()).toBe(1);
     const [row] = await it.sql`select scheduled_at, lateness_ms from executions`;
     expect(row!.scheduled_at).toEqual(next_run_at);
