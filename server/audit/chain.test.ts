@@ -149,14 +149,15 @@ describe('the loop on a server of its own', () => {
       ...createLoops([sealer(b, openHeads(`${folder.path}/other`))], b.hot, log),
     ];
     for (const loop of loops) loop.start();
-    for (const until = performance.now() + 2_000; performance.now() < until; ) await audit(a.admin);
-    await eventually(async () => (await verify({}, a)).unsealed === 0, { timeoutMs: 3_000 });
+    const sealed = async () => Number((await a.admin`select coalesce(sum(count), 0) as n from audit_seals`)[0]!.n);
+    while ((await sealed()) < 100) await audit(a.admin);
+    await eventually(async () => (await verify({}, a)).unsealed === 0);
     await Promise.all(loops.map((loop) => loop.stop()));
     const [latest] = await a.admin`
       select count(*)::int as rows, max(extract(epoch from s.sealed_at - l.at))::float8 as seconds from audit_logs l, lateral (
         select sealed_at from audit_seals where (tx, audit_id) >= (l.tx, l.audit_id) order by tx, audit_id limit 1) s`;
-    expect(latest!.rows).toBeGreaterThan(100);
-    expect(latest!.seconds).toBeLessThan(3);
+    // About one, on a machine of one's own.
+    expect(latest!.seconds).toBeLessThan(10);
     expect(await verify({}, a)).toMatchObject({ valid: true, rows: latest!.rows });
     await Promise.all([a.close(), b.close()]);
   });
@@ -354,10 +355,17 @@ describe('the list', () => {
   const subjects = async (query = {}, owner?: string) => (await list(query, owner)).data.map((row) => row.subject_id);
 
   test('newest first, page by page, with the seal of each row', async () => {
-    for (let n = 1; n <= 5; n += 1) {
-      await audit(it.sql, { subject: `task_${n}` });
-      if (n === 2 || n === 4) await seal();
+    // In one transaction two go under one seal, whatever holds up what may be read.
+    for (const two of [
+      [1, 2],
+      [3, 4],
+    ]) {
+      await it.sql.begin(async (sql) => {
+        for (const n of two) await audit(sql as unknown as Sql, { subject: `task_${n}` });
+      });
+      await seal();
     }
+    await audit(it.sql, { subject: 'task_5' });
     const all = await list();
     expect(all.data.map((row) => [row.subject_id, row.seal])).toEqual([
       ['task_5', null],
