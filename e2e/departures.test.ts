@@ -159,9 +159,9 @@ test('an agent an admin drains finishes and ends by itself', async () => {
   });
   const task_id = await network.submit({ task_type: 'work', input_data: null });
   await eventually(async () => expect((await network.task(task_id)).status).toBe('ASSIGNED'));
+  const draining = new Promise<void>((resolve) => agent.on('draining', () => resolve()));
   await network.admin(drainAgent, { params: { agent_id: agent.agentId! } });
   // It hears of it with its next beat.
-  const draining = new Promise<void>((resolve) => agent.on('draining', () => resolve()));
   await draining;
   finish();
   expect(await agent.done).toBe('drained');

@@ -1,8 +1,10 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { getTrust, getTrustHistory } from '@muster/shared/contract/trust';
 import { eventually } from '@muster/testing';
 import { expect, test } from 'vitest';
 import { nearly } from './fixtures/nearly.ts';
-import { startAgentProcess, startNetwork, supervise, type TestNetwork } from './fixtures/network.ts';
+import { scratch, startAgentProcess, startNetwork, supervise, type TestNetwork } from './fixtures/network.ts';
 import { RawAgent } from './fixtures/raw-agent.ts';
 
 /** Coordinators have been there long enough for who is silent to be dead. */
@@ -28,7 +30,7 @@ test('the task of an agent killed with SIGKILL is finished by another, and the d
   await first.process.ended();
   await silence(network);
   // The reaper leaves an agent whose row is in somebody's hands to its next round.
-  expect(await network.until(task_id, 'PENDING', 5_000)).toMatchObject({
+  expect(await network.until(task_id, 'PENDING')).toMatchObject({
     runs: [{ agent_id: first.agent_id, attempt: 1, status: 'LOST', fault: 'agent', error: { code: 'lease-lost' } }],
   });
 
@@ -105,10 +107,13 @@ test('an agent frozen past its lease does not get its result applied when it wak
   await beSteady(network);
   const supervisor = supervise();
   const frozen = await startAgentProcess(supervisor, network, { args: ['--enable-script'], name: 'frozen' });
-  // What it prints no other run prints.
-  const task_id = await network.submit({ task_type: 'script', input_data: { script: 'sleep 1; echo $$' } });
+  // It does not end before its agent is frozen, and what it prints no other run prints.
+  const frozenNow = join(scratch('frozen'), 'now');
+  const script = `until [ -e ${frozenNow} ]; do sleep 0.1; done; echo $$`;
+  const task_id = await network.submit({ task_type: 'script', input_data: { script } });
   await frozen.process.waitForLine(({ event }) => event === 'executing');
   frozen.process.freeze();
+  writeFileSync(frozenNow, '');
   await silence(network);
   const other = await startAgentProcess(supervisor, network, { args: ['--enable-script'], name: 'other' });
   const { result_data } = await network.until(task_id, 'COMPLETED');

@@ -19,6 +19,9 @@ const scheduler = (network: Network) => ({
   executions: async (schedule_id: string) => (await network.admin(listExecutions, { params: { schedule_id } })).data,
 });
 
+/** Seconds, on a machine of one's own. */
+const SOON = { timeoutMs: 30_000 };
+
 test('a schedule fires by itself in real time, and the outcome of its tasks comes home to executions and counts', async () => {
   const network = await startNetwork();
   const schedules = scheduler(network);
@@ -41,11 +44,11 @@ test('a schedule fires by itself in real time, and the outcome of its tasks come
       ({ execution_id }) => execution_id === first!.execution_id,
     );
     expect(home).toMatchObject({ task_status: 'COMPLETED', result_data: { words: 2 }, error: null });
-  });
+  }, SOON);
   const { failed_runs } = await eventually(async () => {
     const it = await schedules.get(bad.schedule_id);
     return it.failed_runs >= 2 && it;
-  });
+  }, SOON);
   const failed = (await schedules.executions(bad.schedule_id)).filter(({ task_status }) => task_status === 'FAILED');
   expect(failed.length).toBeGreaterThanOrEqual(failed_runs);
   expect(failed[0]!.error).toMatchObject({ message: expect.stringMatching(/text/) });
