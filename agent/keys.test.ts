@@ -242,7 +242,7 @@ describe('a change of the key', () => {
     await expect(agent.rotateKey()).rejects.toThrow('the key may not have been changed');
     expect(nextIn(key_dir)).toBe(true);
     coordinator.off('token');
-    await expect.poll(() => keyIn(key_dir).x, { timeout: 5_000 }).toBe(coordinator.door.jwk!.x);
+    await expect.poll(() => keyIn(key_dir).x).toBe(coordinator.door.jwk!.x);
     expect(nextIn(key_dir)).toBe(false);
     expect(await coordinator.result(coordinator.hand('echo', 1))).toMatchObject({ result_data: 1 });
     expect(agent.heard('ended')).toEqual([]);

@@ -37,7 +37,8 @@ describe('an agent in a process of its own', () => {
     const during = coordinator
       .of('heartbeat')
       .filter(({ body }) => body.runs.some((held: { run_id: string }) => held.run_id === id));
-    expect(during.length).toBeGreaterThanOrEqual(5);
+    // One before it blocks and one after it there are at any rate.
+    expect(during.length).toBeGreaterThanOrEqual(4);
     expect(during[0]!.body.runs).toEqual([{ run_id: id, fence: 1, started: true }]);
   });
 
@@ -48,14 +49,12 @@ describe('an agent in a process of its own', () => {
     await coordinator.until('heartbeat');
     const pidFile = join(folder, 'pid');
     coordinator.hand('script', { script: `echo $$ > ${pidFile}; sleep 60; true` });
-    await expect
-      .poll(() => existsSync(pidFile) && readFileSync(pidFile, 'utf8').trim(), { timeout: 10_000 })
-      .toBeTruthy();
+    await expect.poll(() => existsSync(pidFile) && readFileSync(pidFile, 'utf8').trim()).toBeTruthy();
     const pid = Number(readFileSync(pidFile, 'utf8'));
     expect(isAlive(pid)).toBe(true);
     child.kill('SIGKILL');
     await exit;
-    await expect.poll(() => isAlive(pid), { timeout: 5_000 }).toBe(false);
+    await expect.poll(() => isAlive(pid)).toBe(false);
   });
 });
 

@@ -16,9 +16,7 @@ const enrol = async () => (await coordinator.admin(createEnrollmentToken, { body
 const submit = async (task_type: string) =>
   (await coordinator.admin(createTask, { body: { task_type, input_data: null } })).task_id;
 const until = (task_id: string, status: Task['status']) =>
-  expect
-    .poll(async () => (await coordinator.admin(getTask, { params: { task_id } })).status, { timeout: 5_000 })
-    .toBe(status);
+  expect.poll(async () => (await coordinator.admin(getTask, { params: { task_id } })).status).toBe(status);
 
 test('at a real coordinator: what a process could not deliver the next one delivers, and the attempt counts', async () => {
   const proxy = await startProxy(coordinator.url);
@@ -56,7 +54,7 @@ test('at a real coordinator: a full agent is told of a cancel at once', async ()
   // As long as it takes until the full agent has a poll wait; the beat that would tell it comes after 10 s.
   await new Promise((resolve) => setTimeout(resolve, 1_500));
   await coordinator.admin(cancelTask, { params: { task_id } });
-  expect(await Promise.race([reason, new Promise((resolve) => setTimeout(resolve, 2_000, 'too late'))])).toBe(
+  expect(await Promise.race([reason, new Promise((resolve) => setTimeout(resolve, 6_000, 'too late'))])).toBe(
     'cancelled',
   );
   await until(task_id, 'CANCELLED');
@@ -77,6 +75,6 @@ test('at a real coordinator: the older of two processes that are the same agent 
   const newer = anAgent(coordinator, options);
   await newer.start();
   // A poll of the older one that waits is let go by the next of the newer one, or by a beat.
-  await expect.poll(() => older.heard('superseded').length, { timeout: 15_000 }).toBe(1);
+  await expect.poll(() => older.heard('superseded').length).toBe(1);
   expect(newer.heard('ended')).toEqual([]);
 });

@@ -42,7 +42,7 @@ test('no more of an owner run than may, whoever asks where, and a poll that wait
   expect((await further).runs.map((run) => run.task_id)).toEqual([ids[3]]);
 });
 
-test('a limit holds everywhere within two seconds, and what was begun before is counted', async () => {
+test('a limit holds everywhere by the next look of each coordinator, and what was begun before is counted', async () => {
   const one = await startNetwork();
   const other = await startNetwork({ databaseUrl: one.databaseUrl, env: { MUSTER_ADMIN_KEY: one.adminKey } });
   const agent = await other.rawAgent({ slots: 10 });
@@ -50,8 +50,7 @@ test('a limit holds everywhere within two seconds, and what was begun before is 
   const before = await agent.poll({ slots: 2, wait_ms: 5_000 });
   expect(before.runs).toHaveLength(2);
   expect(await limit(one, 'global', '*', { max_running: 3 })).toMatchObject({ running: 2 });
-  // What is promised is just this time.
-  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  await other.coordinator.tick();
   expect((await agent.poll({ slots: 10 })).runs).toHaveLength(1);
   expect((await agent.poll({ slots: 10 })).runs).toEqual([]);
 });

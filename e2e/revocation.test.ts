@@ -5,7 +5,7 @@ import { startNetwork, type TestNetwork } from './fixtures/network.ts';
 import type { RawAgent } from './fixtures/raw-agent.ts';
 
 /** Revocation takes two seconds at most; three times that where the machine is busy. */
-const SOON = { timeoutMs: 6_000, intervalMs: 50 };
+const SOON = { timeoutMs: 6_000, everyMs: 50 };
 
 /** What an agent's look at itself is answered. */
 async function look({ url }: TestNetwork, { agentId, token }: RawAgent) {
@@ -66,8 +66,8 @@ test('a poll that waits by a token that ended is given nothing more, also when n
   const network = await startNetwork();
   const agent = await network.rawAgent();
   const waiting = agent.poll({ wait_ms: 20_000 });
-  // Until it waits.
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  // By the second of them it waits.
+  for (const _ of [1, 2]) await agent.beat();
   await network.sql`
     update agents set token_epoch = token_epoch + 1, token_epoch_at = (select muster_now()) where agent_id = ${agent.agentId}`;
   await eventually(async () => expect(await atTheDoor(network, agent)).toBe('invalid-token'), SOON);

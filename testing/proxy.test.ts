@@ -64,9 +64,17 @@ describe('a proxy', () => {
   test('cut resets what is open and lets the next through', async () => {
     proxy.blackhole();
     const lost = ask();
-    const outcome = expect(lost).rejects.toThrow();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    proxy.cut();
+    let isLost = false;
+    const outcome = expect(lost)
+      .rejects.toThrow()
+      .then(() => {
+        isLost = true;
+      });
+    // It may not have come that far at first.
+    await eventually(() => {
+      proxy.cut();
+      return isLost;
+    });
     await outcome;
     await proxy.restore();
     expect(await ask()).toBe('answer to /');

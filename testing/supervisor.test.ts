@@ -65,8 +65,16 @@ describe('a process', () => {
   test('frozen says nothing more until it is resumed', async () => {
     const sample = await supervisor.process({ ...node(PROGRAM), ready });
     sample.freeze();
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    const before = sample.tail();
+    let before = '';
+    // What it had said by then has come in.
+    await eventually(
+      () => {
+        const was = before;
+        before = sample.tail();
+        return was === before;
+      },
+      { everyMs: 100 },
+    );
     await new Promise((resolve) => setTimeout(resolve, 100));
     expect(sample.tail()).toBe(before);
     sample.resume();

@@ -119,7 +119,7 @@ describe('script', () => {
         { script: `${trap}; ${busy}; touch ${started}; while :; do sleep 0.1; done` },
         abort.signal,
       );
-      await expect.poll(() => existsSync(started), { timeout: 10_000 }).toBe(true);
+      await expect.poll(() => existsSync(started)).toBe(true);
       abort.abort(new RunAborted('cancelled'));
       const { result_data } = await running;
       expect(result_data).toMatchObject(heeds ? { exit_code: 3, stdout: 'ending\n' } : { exit_code: 137, stdout: '' });
@@ -130,7 +130,7 @@ describe('script', () => {
   test('does not wait for what a command leaves in the background, and does not leave it there', async () => {
     const startedAt = performance.now();
     const { stdout } = await run({ script: 'sleep 60 & echo $!' });
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
+    expect(performance.now() - startedAt).toBeLessThan(30_000);
     await expect.poll(() => isAlive(Number(stdout))).toBe(false);
   });
 
@@ -143,7 +143,7 @@ describe('script', () => {
       abort.signal,
     );
     const both = () => (existsSync(pids) ? readFileSync(pids, 'utf8').trim().split('\n').map(Number) : []);
-    await expect.poll(() => both().length, { timeout: 5_000 }).toBe(2);
+    await expect.poll(() => both().length).toBe(2);
     expect(both().every(isAlive)).toBe(true);
     abort.abort(new RunAborted('cancelled'));
     expect(await running).toMatchObject({ code: 'killed' });

@@ -158,7 +158,7 @@ describe('what is not there and what is not yours look the same', () => {
   });
 
   test('in how long they take, too', async () => {
-    // What a busy machine adds is above the lower quartile, and not the same three times.
+    // What a busy machine adds is above the lower quartile, and not the same each time.
     const usual = (took: number[]) => took.sort((a, b) => a - b)[Math.floor(took.length / 4)]!;
     for (const path of ['/aitp/tasks/{task_id}', '/ains/agents/{agent_id}', '/ains/api-keys/{api_key_id}']) {
       const endpoint = FOREIGN.find(([, it]) => it.path === path && it.method === 'GET')![1];
@@ -171,7 +171,7 @@ describe('what is not there and what is not yours look the same', () => {
         return Math.abs(usual(foreign) - usual(none)) / usual(none);
       };
       let least = await difference();
-      for (let again = 0; again < 2 && least > 0.4; again += 1) least = Math.min(least, await difference());
+      for (let again = 0; again < 7 && least > 0.4; again += 1) least = Math.min(least, await difference());
       expect(least, path).toBeLessThan(0.4);
     }
   });

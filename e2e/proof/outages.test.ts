@@ -25,10 +25,10 @@ async function startOn(folder?: string) {
   return { database, coordinator, sql, ...networkAt(coordinator.url, coordinator.adminKey) };
 }
 
-/** What readiness says, again and again until told to stop, and how long each word took. */
+/** What readiness says, again and again until told to stop when it is ready, and how long each word took. */
 async function watchReadiness(url: string, over: () => boolean) {
   const seen: { until: Date; status: number; ms: number }[] = [];
-  while (!over()) {
+  while (!over() || seen.at(-1)?.status !== 200) {
     const since = performance.now();
     const { status } = await fetch(`${url}/readyz`);
     seen.push({ until: new Date(), status, ms: performance.now() - since });

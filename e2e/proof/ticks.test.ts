@@ -115,7 +115,7 @@ test(
     const due = Array.from({ length: SECONDS + 1 }, (_, n) => begin + n * 1_000);
     const executions = await inParallel(ids, 5, (id) => executionsOf(network, id));
     const fired = executions.flat();
-    const times = executions.map((of) => of.map(({ scheduled_at }) => Date.parse(scheduled_at)).reverse());
+    const times = executions.map((of) => of.map(({ scheduled_at }) => Date.parse(scheduled_at)).sort((a, b) => a - b));
     const distinct = times.map((of) => new Set(of));
     const tasks = await all((cursor) =>
       network.admin(listTasks, { query: { task_type: 'chaos', limit: 200, ...(cursor ? { cursor } : {}) } }),

@@ -135,8 +135,8 @@ describe.each([18, 15] as const)('results on Postgres %i', (major) => {
     const since = performance.now();
     const said = tasks.map((_, n) => result(agents[n % 100]!, fences.get(n)!));
     expect(await applyResults(it.db.hot, said)).toHaveLength(1_000);
-    // It takes a twentieth of this, and five seconds where the planner joins the batch with itself.
-    expect(performance.now() - since).toBeLessThan(2_000);
+    // It takes a fortieth of this, and five seconds where the planner joins the batch with itself.
+    expect(performance.now() - since).toBeLessThan(4_000);
     expect(await it.sql`select distinct completed, fold_seq::int from trust`).toEqual([
       { completed: 10, fold_seq: 10 },
     ]);

@@ -48,7 +48,7 @@ beforeEach(() => {
 afterEach(async () => {
   for (const parent of parents.splice(0)) parent.kill('SIGKILL');
   for (const server of servers.splice(0)) await server.stop();
-  await vi.waitFor(() => scratch.remove(), 5_000);
+  await vi.waitFor(() => scratch.remove(), 30_000);
 });
 
 async function start(packageName?: string): Promise<EmbeddedPostgres> {
@@ -81,7 +81,7 @@ async function startParent(options: { uid?: number; gid?: number; env?: NodeJS.P
 }
 
 const isRunning = (pid: number) => findProcess(pid) !== undefined;
-const gone = (pid: number) => vi.waitFor(() => expect(isRunning(pid)).toBe(false), { timeout: 5_000, interval: 20 });
+const gone = (pid: number) => vi.waitFor(() => expect(isRunning(pid)).toBe(false), { timeout: 30_000, interval: 20 });
 
 async function ask(url: string, statement: string): Promise<Record<string, unknown>> {
   const sql = postgres(url, { max: 1, onnotice: () => {} });
