@@ -12,6 +12,8 @@ type Run = protocol.AssignedRun;
 export type Ending = Pick<protocol.Result, 'outcome' | 'error'>;
 
 const BEAT_MS = 5_000;
+/** Half the life of an access token: whole, a test takes longer than that. */
+const RENEW_MS = 300_000;
 const WAIT_MS = 250;
 
 /** Agents that ask any coordinator for work and tell any how it ended, until `over`; what they were told is in the history. */
@@ -79,6 +81,7 @@ async function live(
   // Whatever its polls wait for: who cannot be answered for a while is not dead.
   const beat = () => call(protocol.heartbeat, { params, body: { boot_id, status: 'ACTIVE', slots_free: 0, runs: [] } });
   const beating = setInterval(() => void persist(beat).catch(() => {}), BEAT_MS);
+  const renewing = setInterval(() => void persist(() => agent.assert()).catch(() => {}), RENEW_MS);
   try {
     while (!over() || held.size > 0) {
       // It may hold more than its slots: a poll that came twice was answered twice, and what is still being told again is over there.
@@ -102,5 +105,6 @@ async function live(
     }
   } finally {
     clearInterval(beating);
+    clearInterval(renewing);
   }
 }
