@@ -15,7 +15,7 @@ export default defineConfig({
     // top of such a module would be the first file's alone: `onTestFinished`.
     isolate: false,
     maxWorkers: 2,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 120_000,
     // Longer than a machine with other things to do takes.
     expect: { poll: { timeout: 15_000 } },

@@ -117,7 +117,9 @@ async function send(endpoint: Endpoint, { agent }: World, { path, body, headers 
     ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
   });
   count(`${method} ${endpoint.path}`, reply.status);
-  if (reply.status >= 500) throw new Error(`${reply.status} ${reply.text}`);
+  // On a busy machine so many readers wait too long for their turn, and are told so.
+  const isBusy = reply.status === 503 && reply.text.includes('"code":"overloaded"');
+  if (reply.status >= 500 && !isBusy) throw new Error(`${reply.status} ${reply.text}`);
   if (reply.status >= 300) return void (await checkProblem(reply));
   const dry = new URL(coordinator.url + at).searchParams.get('dry_run') === 'true';
   expect(reply.status).toBe(dry ? 200 : (endpoint.status ?? 200));
@@ -146,12 +148,15 @@ describe(`${RUNS} inputs for every endpoint, and no accident (FUZZ_SEED=${SEED})
     for (let done = 0; done < runs; done += BATCH) {
       const world = await makeWorld(network, coordinator, done);
       const inputs = fc.sample(inputsOf(endpoint, world), { numRuns: Math.min(BATCH, runs - done), seed: SEED + done });
+      // A poll that would wait for a minute is ended by the next one of its agent.
+      const next = () => void world.agent.poll({ slots: 0, wait_ms: 1 }).catch(() => {});
+      const ending = endpoint === ENDPOINTS.poll ? setInterval(next, 500) : undefined;
       await inParallel(inputs, AT_ONCE, (input) =>
         send(endpoint, world, input).catch((error: Error) => {
           const shown = JSON.stringify(input).slice(0, 4_000);
           throw new Error(`FUZZ_SEED=${SEED} ${endpoint.method} ${shown}: ${error.message}`, { cause: error });
         }),
-      );
+      ).finally(() => clearInterval(ending));
     }
   });
 

@@ -269,7 +269,8 @@ test(
     const ended = await cluster.sql<{ client_id: string; status: string }[]>`
     select client_id, status from task_state where 'I12' = any(tags)`;
     expect(ended.map(({ client_id, status }) => [client_id, status]).sort()).toEqual(expected.sort());
-    expect(ended.length).toBeGreaterThan(10 * GRAPHS);
+    // Twenty-four of each, on average; most of them may be small.
+    expect(ended.length).toBeGreaterThan(4 * GRAPHS);
     const early = await cluster.sql`
     select t.task_id, s.task_id as needs from tasks t join runs r using (task_id) join task_state s on s.task_id = any(t.depends_on)
     where 'I12' = any(t.tags) and (s.finished_at is null or r.assigned_at < s.finished_at or s.status <> 'COMPLETED' and t.on_dependency_failure <> 'run')`;

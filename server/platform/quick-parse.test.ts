@@ -30,7 +30,8 @@ test.each(bodies)('the body of $name is read as zod reads it', ({ body }) => {
     }),
     { numRuns: 300 },
   );
-  expect(accepted).toBeGreaterThan(10);
+  // Sixteen of some, on average.
+  expect(accepted).toBeGreaterThan(2);
 });
 
 test.each([

@@ -359,7 +359,7 @@ describe('when else a schedule is due', () => {
     const due = dueBetween(cron('0 0 * * *', 'Europe/Berlin', { exclude }), new Date('2027-01-01'), FAR, 6);
     expect(due.map(short).slice(0, 2)).toEqual(['2032-02-28T23:00Z', '2060-02-28T23:00Z']);
     expect(due).toHaveLength(6);
-    expect(process.cpuUsage(since).user / 1_000).toBeLessThan(150);
+    expect(process.cpuUsage(since).user / 1_000).toBeLessThan(500);
   });
 
   test('later by a jitter that is the same for a due time and evenly spread', () => {
