@@ -33,7 +33,7 @@ let cluster: Cluster;
 beforeAll(async () => {
   cluster = await startCluster();
 }, TIMEOUT_MS);
-afterEach(() => cluster.audit());
+afterEach(() => cluster.audit(), TIMEOUT_MS);
 afterAll(() => cluster?.stop());
 
 /** What of a graph a node waits for, by its number; what it does then, and where one of those was not completed. */

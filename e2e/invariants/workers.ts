@@ -30,7 +30,17 @@ export async function workAll(
     return agent;
   };
   const all = await Promise.all(Array.from({ length: agents }, register));
-  await Promise.all(all.map((agent, n) => live(cluster, history, agent, { name: `agent-${n}`, slots, over, act })));
+  // When one cannot go on all end: who is left running works for the next test.
+  let failed = false;
+  const until = () => failed || over();
+  await Promise.all(
+    all.map((agent, n) =>
+      live(cluster, history, agent, { name: `agent-${n}`, slots, over: until, act }).catch((error) => {
+        failed = true;
+        throw error;
+      }),
+    ),
+  );
 }
 
 /** A token for so many agents. */

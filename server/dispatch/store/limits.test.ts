@@ -153,7 +153,7 @@ describe.each([18, 15] as const)('limits on Postgres %i', (major) => {
       { numRuns: STARTS / TOTAL, endOnFailure: true },
     );
     expect(starts).toBe(STARTS);
-  }, 600_000);
+  }, 1_200_000);
 
   /** Agents claim and end runs at random coordinators until `total` have begun. Whoever has a run knows of it after it was begun and forgets it before it ends, so more than a limit are never known. */
   async function work(agents: readonly Life[], pools: readonly Database[], total: number) {
