@@ -59,13 +59,13 @@ export function createNotifier(db: Database, coordinatorId: string, log: Log): N
     ready.clear();
     return { kind: 'ready', what };
   };
-  // NOTIFY takes a lock over the whole database at commit, so it travels alone and at most one at a time.
+  // NOTIFY takes a lock over the whole database at commit, so it travels alone and at most one at a time; and not with the loops, of which one may take seconds.
   const send = async () => {
     if (sending) return;
     sending = true;
     for (let message = next(); message; message = next()) {
       const payload = JSON.stringify({ from: coordinatorId, ...message });
-      const sent = withDeadline(Promise.resolve(db.loops`select pg_notify(${CHANNEL}, ${payload})`));
+      const sent = withDeadline(Promise.resolve(db.hot`select pg_notify(${CHANNEL}, ${payload})`));
       await sent.catch((error) => log.warn({ err: error }, 'notify failed'));
     }
     sending = false;
