@@ -51,6 +51,23 @@ const pool = (name: keyof typeof STATEMENT_MS, settings: Record<string, string> 
   } as never,
 });
 
+/** The type of text[]. */
+const TEXTS = 1009;
+
+/**
+ * A pool in which arrays come and go as arrays. That takes the driver a look at the catalogue, and one that fails is a rejection nobody
+ * handles: the end of the process. So no connection looks once one has.
+ */
+function withArrays(url: string, options: ReturnType<typeof pool> & { max: number }): Sql {
+  const socket = (target: Parameters<typeof options.socket>[0]) => {
+    if (TEXTS in sql.options.parsers) sql.options.fetch_types = false;
+    return options.socket(target);
+  };
+  const looking = { ...options, fetch_types: true, socket };
+  const sql: Sql = postgres(url, looking);
+  return sql;
+}
+
 /** Opens the pools; nothing is connected before the first statement. */
 export function openDatabase(url: string, { hotConnections = 8, adminConnections = 4 } = {}): Database {
   const hot = postgres(url, {
@@ -63,9 +80,8 @@ export function openDatabase(url: string, { hotConnections = 8, adminConnections
     }),
     max: hotConnections,
   });
-  // Arrays come and go as arrays in these, which takes the driver one look at the catalogue.
-  const admin = postgres(url, { ...pool('admin'), fetch_types: true, max: adminConnections });
-  const loops = postgres(url, { ...pool('loops'), fetch_types: true, max: 2 });
+  const admin = withArrays(url, { ...pool('admin'), max: adminConnections });
+  const loops = withArrays(url, { ...pool('loops'), max: 2 });
   const client = postgres(url, { ...pool('admin'), max: 2 });
   return {
     url,
