@@ -56,7 +56,8 @@ const TEXTS = 1009;
 
 /**
  * A pool in which arrays come and go as arrays. That takes the driver a look at the catalogue, and one that fails is a rejection nobody
- * handles: the end of the process. So no connection looks once one has.
+ * handles: the end of a process that does not expect it, as `start` does. So no connection looks once one has. (After that the driver's
+ * `reserve` would wait for ever on a new connection; `begin` does not.)
  */
 function withArrays(url: string, options: ReturnType<typeof pool> & { max: number }): Sql {
   const socket = (target: Parameters<typeof options.socket>[0]) => {

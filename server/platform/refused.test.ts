@@ -28,7 +28,7 @@ test('a database that refused connections for a while is used again by every poo
   for (let n = 0; n < 10; n += 1) expect(await outcomes()).toEqual(['fulfilled']);
 });
 
-test('no connection looks at the catalogue once one has: of a look that fails nobody hears, and the process ends', async () => {
+test('no connection looks at the catalogue once one has: of a look that fails nobody hears', async () => {
   const database = await createDatabase(await testPostgres());
   onTestFinished(() => database.drop());
   const [url, way] = [new URL(database.url), new URL(database.url)];
