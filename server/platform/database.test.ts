@@ -56,6 +56,27 @@ test('array literals come back from Postgres as they went', async () => {
   }
 });
 
+test('no statement waits behind one that runs while another connection of its pool is free', async () => {
+  const database = await createDatabase(await testPostgres());
+  const db = openDatabase(database.url);
+  const other = postgres(database.url, { max: 1 });
+  try {
+    for (const pool of [db.hot, db.admin, db.loops]) {
+      const many = () => Promise.all(Array.from({ length: 40 }, () => pool`select 1`));
+      await many();
+      await other`select pg_advisory_lock(1)`;
+      const waiting = Array.from({ length: pool.options.max - 1 }, () => pool`select pg_advisory_xact_lock_shared(1)`);
+      const held = Promise.all(waiting);
+      await many();
+      await other`select pg_advisory_unlock(1)`;
+      await held;
+    }
+  } finally {
+    await Promise.all([db.close(), other.end()]);
+    await database.drop();
+  }
+});
+
 describe('a server', () => {
   test.each(['fsync', 'full_page_writes'])('with %s = off is refused by that name', async (name) => {
     const scratch = scratchFolder('refused');

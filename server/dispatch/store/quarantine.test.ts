@@ -94,8 +94,7 @@ describe.each([18, 15] as const)('quarantine on Postgres %i', (major) => {
     await it.submit({}, {});
     await claim(agent, 1);
     await catchAgent(agent);
-    const { admin } = it.openMore({ adminConnections: 1 });
-    await admin.begin(async (other) => {
+    await it.sql.begin(async (other) => {
       await other`select from agents for update`;
       expect(await take()).toMatchObject({ count: 0 });
     });
