@@ -1,13 +1,26 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 
 // Both are needed: the first for what vite resolves, the second for what the tests import.
 const conditions = ['development', 'module', 'node', 'import', 'default'];
+
+/** Where processes are killed and have to come back takes all of a machine: no test runs beside them. */
+const CHAOS = ['e2e/{proof,invariants}/*.test.ts'];
 
 export default defineConfig({
   resolve: { conditions },
   ssr: { resolve: { conditions } },
   test: {
-    include: ['{shared,server,agent,testing,e2e,scripts,docs}/**/*.test.ts'],
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'tests',
+          include: ['{shared,server,agent,testing,e2e,scripts,docs}/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...CHAOS],
+        },
+      },
+      { extends: true, test: { name: 'chaos', include: CHAOS, maxWorkers: 1, sequence: { groupOrder: 1 } } },
+    ],
     globalSetup: ['testing/vitest-global-setup.ts'],
     setupFiles: ['testing/vitest-worker-setup.ts'],
     pool: 'forks',

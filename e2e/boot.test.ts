@@ -6,7 +6,7 @@ test('six coordinators that start at once on one empty database all come up and 
   const supervisor = supervise();
   const { url: databaseUrl } = await supervisor.postgres();
   const env = { DATABASE_URL: databaseUrl, MUSTER_ADMIN_KEY: 'one-key-for-all-six-coordinators' };
-  const processes = Promise.all([1, 2].map((n) => supervisor.coordinator({ env, name: `process ${n}` })));
+  const processes = supervisor.coordinators(2, { env });
   const started = Promise.all([1, 2, 3, 4].map(() => startNetwork({ databaseUrl, env })));
   const networks = [
     ...(await started),

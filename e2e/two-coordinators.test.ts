@@ -4,14 +4,7 @@ import { getTrust } from '@muster/shared/contract/trust';
 import { eventually } from '@muster/testing';
 import { expect, test } from 'vitest';
 import { holdSweeps } from './fixtures/held-tables.ts';
-import {
-  inParallel,
-  type Network,
-  startNetwork,
-  startProcessNetwork,
-  startSdkAgent,
-  supervise,
-} from './fixtures/network.ts';
+import { inParallel, type Network, networkAt, startNetwork, startSdkAgent, supervise } from './fixtures/network.ts';
 import { RawAgent } from './fixtures/raw-agent.ts';
 
 /** By then a poll that found nothing waits. */
@@ -67,9 +60,8 @@ test('a poll that waits at one coordinator is woken by a submit and by a cancel 
 
 test('a submit at one coordinator wakes a poll that waits at the other, and when one dies the other goes on', async () => {
   const supervisor = supervise();
-  const one = await startProcessNetwork(supervisor);
-  const { databaseUrl, adminKey } = one.coordinator;
-  const other = await startProcessNetwork(supervisor, { DATABASE_URL: databaseUrl!, MUSTER_ADMIN_KEY: adminKey });
+  const processes = await supervisor.coordinators(2);
+  const [one, other] = processes.map(({ url, adminKey }) => networkAt(url, adminKey)) as [Network, Network];
   const agent = await RawAgent.register(
     { url: other.url },
     { capabilities: ['work'], enrollment_token: await one.enrol() },
@@ -92,14 +84,14 @@ test('a submit at one coordinator wakes a poll that waits at the other, and when
   };
   // One tells the other nothing before it knows of it, which takes a second.
   expect(await wake(one)).toBeLessThan(5_000);
-  const release = await holdSweeps(databaseUrl!);
+  const release = await holdSweeps(processes[0]!.databaseUrl!);
   const took: number[] = [];
   for (let n = 0; n < 100; n += 1) took.push(await wake(one));
   await release();
   took.sort((a, b) => a - b);
   // 50 ms are promised, at the 99th percentile of a quiet machine; on a busy one most are on time.
   expect(took[50], `${took}`).toBeLessThan(150);
-  one.coordinator.kill();
+  processes[0]!.kill();
   expect(await wake(other)).toBeLessThan(5_000);
 });
 

@@ -1,9 +1,26 @@
 import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
 import { freePort } from '@muster/server/platform/embedded-postgres/server';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres/start';
-import { LEAVE_NO_MEMORY } from './postgres.ts';
+import { LEAVE_NO_MEMORY, quickLogin } from './postgres.ts';
 import { signal } from './process-life.ts';
 import { type ScratchFolder, scratchFolder } from './scratch.ts';
+
+/** Where in its folder a server keeps its data. */
+const CLUSTER = 'postgres';
+/** What all of a process begin with: a copy of it starts in a quarter of the time. */
+let cluster: Promise<string> | undefined;
+
+/** An empty cluster, at rest. */
+async function makeCluster(): Promise<string> {
+  const scratch = scratchFolder('cluster');
+  const server = await startEmbeddedPostgres(optionsOf(scratch, await freePort()));
+  await quickLogin(server.url);
+  await server.stop();
+  return join(scratch.path, CLUSTER);
+}
 
 /** A whole Postgres under the hand of a test: killed, frozen, started again on its port and its data. Fully durable. */
 export class KillablePostgres {
@@ -21,6 +38,9 @@ export class KillablePostgres {
   static async start({ folder }: { folder?: string | undefined } = {}): Promise<KillablePostgres> {
     const scratch = folder ? { path: folder, remove() {} } : scratchFolder('killable-postgres');
     const port = await freePort();
+    const place = join(scratch.path, CLUSTER);
+    cluster ??= makeCluster();
+    if (!existsSync(place)) await cp(await cluster, place, { recursive: true });
     return new KillablePostgres(scratch, port, await startEmbeddedPostgres(optionsOf(scratch, port)));
   }
 

@@ -47,7 +47,7 @@ export async function startTestPostgres(major: PostgresMajor = 18) {
     database: 'postgres',
     ...packageName,
   });
-  if (major === 18) await run(server.url, (sql) => quickLogin(sql, new URL(server.url).password));
+  if (major === 18) await quickLogin(server.url);
   return {
     url: server.url,
     async stop() {
@@ -58,9 +58,10 @@ export async function startTestPostgres(major: PostgresMajor = 18) {
 }
 
 /** A proof of the password in one round instead of 4,096: each coordinator opens more than a dozen connections. (Postgres 15 has no such setting.) */
-const quickLogin = async (sql: postgres.Sql, password: string): Promise<void> => {
-  await sql.unsafe(`set scram_iterations = 1; alter role current_user password '${password}'`);
-};
+export const quickLogin = (url: string): Promise<void> =>
+  run(url, (sql) =>
+    sql.unsafe(`set scram_iterations = 1; alter role current_user password '${new URL(url).password}'`),
+  );
 
 /** The clock tests can move, in place of the one the migrations make. STABLE like that one, and one time per statement too. */
 const MOVABLE_CLOCK = `

@@ -20,6 +20,11 @@ export interface CoordinatorProcess extends TestProcess {
   databaseUrl: string | undefined;
 }
 
+export interface CoordinatorProcessOptions {
+  env?: Environment;
+  name?: string;
+}
+
 export interface AgentProcessOptions {
   /** The coordinator's, or a proxy's. */
   url: string;
@@ -35,7 +40,9 @@ export interface AgentProcessOptions {
 /** Real processes for a test; all of them end with it, and with the test process at the latest. */
 export interface Supervisor {
   /** Without `DATABASE_URL` in `env`: on a new database; with it empty: on its own embedded Postgres. */
-  coordinator(options?: { env?: Environment; name?: string }): Promise<CoordinatorProcess>;
+  coordinator(options?: CoordinatorProcessOptions): Promise<CoordinatorProcess>;
+  /** So many of them at once on one database, with one admin key. */
+  coordinators(count: number, options?: CoordinatorProcessOptions): Promise<CoordinatorProcess[]>;
   agent(options: AgentProcessOptions): Promise<TestProcess>;
   /** `folder`: where its data goes; a scratch folder unless said. */
   postgres(options?: { folder?: string }): Promise<KillablePostgres>;
@@ -70,14 +77,22 @@ export function createSupervisor(): Supervisor {
     undo.push(() => scratch.remove());
     return scratch.path;
   };
+  /** An environment that names a database and an admin key: new ones unless it does. */
+  const settled = async (env: Environment): Promise<Environment> => {
+    const { MUSTER_ADMIN_KEY = `test-admin-key-${randomBytes(16).toString('hex')}` } = env;
+    const settled = { ...env, MUSTER_ADMIN_KEY };
+    if ('DATABASE_URL' in env) return settled;
+    const database = await createDatabase();
+    undo.push(database.drop);
+    return { ...settled, DATABASE_URL: database.url };
+  };
+  const coordinator = async (name: string, env: Environment) =>
+    supervise(await coordinatorProcess(name, folder(name), env));
   return {
-    async coordinator({ env = {}, name = 'coordinator' } = {}) {
-      if (!('DATABASE_URL' in env)) {
-        const database = await createDatabase();
-        undo.push(database.drop);
-        env = { ...env, DATABASE_URL: database.url };
-      }
-      return supervise(await coordinatorProcess(name, folder(name), env));
+    coordinator: async ({ env = {}, name = 'coordinator' } = {}) => coordinator(name, await settled(env)),
+    async coordinators(count, { env = {}, name = 'coordinator' } = {}) {
+      const one = await settled(env);
+      return Promise.all(Array.from({ length: count }, (_, n) => coordinator(`${name} ${n}`, one)));
     },
     agent: async (options) => supervise(await agentProcess(options, folder(options.name ?? 'agent'))),
     process: (spec) => supervise(new TestProcess(spec)),
@@ -92,12 +107,12 @@ export function createSupervisor(): Supervisor {
 }
 
 async function coordinatorProcess(name: string, dataDir: string, env: Environment): Promise<CoordinatorProcess> {
-  const adminKey = env.MUSTER_ADMIN_KEY ?? `test-admin-key-${randomBytes(16).toString('hex')}`;
+  const adminKey = env.MUSTER_ADMIN_KEY!;
   const port = env.MUSTER_PORT ?? String(await freePort());
   const started = new TestProcess({
     name,
     ...(await run(COORDINATOR)),
-    env: { MUSTER_DATA_DIR: dataDir, MUSTER_LOG_LEVEL: 'info', ...env, MUSTER_PORT: port, MUSTER_ADMIN_KEY: adminKey },
+    env: { MUSTER_DATA_DIR: dataDir, MUSTER_LOG_LEVEL: 'info', ...env, MUSTER_PORT: port },
     ready: ({ msg }) => msg === 'coordinator ready',
   });
   const url = `${env.MUSTER_TLS_CERT ? 'https' : 'http'}://127.0.0.1:${port}`;

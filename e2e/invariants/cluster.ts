@@ -35,23 +35,20 @@ export interface Cluster {
 
 export async function startCluster(count = 3): Promise<Cluster> {
   const supervisor = createSupervisor();
-  const first = await supervisor.coordinator();
-  const { databaseUrl, adminKey } = first;
-  const env = { DATABASE_URL: databaseUrl!, MUSTER_ADMIN_KEY: adminKey };
-  const others = Array.from({ length: count - 1 }, () => supervisor.coordinator({ env }));
-  const coordinators = [first, ...(await Promise.all(others))];
+  const coordinators = await supervisor.coordinators(count);
+  const [{ url: first, databaseUrl, adminKey }] = coordinators as [CoordinatorProcess];
   const proxies = await Promise.all(coordinators.map(({ url }) => startProxy(url)));
   const sql = postgres(databaseUrl!, { max: 2, onnotice: () => {} });
   const random = randomOf(20261120);
   const spread = (url: unknown, init?: RequestInit) =>
-    fetch(String(url).replace(first.url, random.pick(proxies).url), init);
+    fetch(String(url).replace(first, random.pick(proxies).url), init);
   return {
-    url: first.url,
+    url: first,
     adminKey,
     databaseUrl: databaseUrl!,
     sql,
     coordinators,
-    client: (credential) => createClient({ url: first.url, credential, fetch: spread as typeof fetch }),
+    client: (credential) => createClient({ url: first, credential, fetch: spread as typeof fetch }),
     async harassed(work) {
       let over = false;
       const harassment = harass(coordinators, proxies, () => over);

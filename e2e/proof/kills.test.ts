@@ -73,13 +73,9 @@ async function startWorld(): Promise<World & { url: string }> {
   const history = new History();
   const database = await supervisor.postgres();
   const env = { DATABASE_URL: database.url, MUSTER_ADMIN_KEY: ADMIN_KEY, MUSTER_LOG_LEVEL: 'info' };
-  const coordinators = [await supervisor.coordinator({ env, name: 'coordinator 0' })];
+  const coordinators = await supervisor.coordinators(COORDINATORS, { env });
   const { admin, url } = coordinators[0]!;
   const { enrollment_token } = await admin(createEnrollmentToken, { body: { max_uses: AGENTS } });
-  const others = Array.from({ length: COORDINATORS - 1 }, (_, n) =>
-    supervisor.coordinator({ env, name: `coordinator ${n + 1}` }),
-  );
-  coordinators.push(...(await Promise.all(others)));
   const agents = await inParallel(Array.from({ length: AGENTS }), 3, (_, n) => {
     const name = `agent-${n}`;
     const at = coordinators[n % coordinators.length]!.url;

@@ -26,6 +26,21 @@ async function startOn(folder?: string) {
   return { database, coordinator, sql, ...networkAt(coordinator.url, coordinator.adminKey) };
 }
 
+const ADMIN_KEY = 'admin-key-of-the-proof-of-the-outages';
+
+/** Two coordinators in processes of their own on one database. */
+async function startTwo(...[here, there]: Record<string, string>[]) {
+  // Made first, it goes last: a coordinator without its database takes its time to end.
+  const { url: DATABASE_URL, drop } = await createDatabase();
+  onTestFinished(drop);
+  const supervisor = supervise();
+  const start = (env = {}) => supervisor.coordinator({ env: { DATABASE_URL, MUSTER_ADMIN_KEY: ADMIN_KEY, ...env } });
+  const [one, other] = await Promise.all([start(here), start(there)]);
+  const sql = postgres(DATABASE_URL, { max: 2, onnotice: () => {} });
+  onTestFinished(() => sql.end({ timeout: 1 }));
+  return { supervisor, one, other, sql, network: networkAt(one.url, ADMIN_KEY) };
+}
+
 /** What readiness says, again and again until told to stop when it is ready, and how long each word took. */
 async function watchReadiness(url: string, over: () => boolean) {
   const seen: { until: Date; status: number; ms: number }[] = [];
@@ -166,16 +181,10 @@ const allTicksDone = (sql: Sql, ticks: number) =>
 test(
   `I20: a coordinator that stands still for ${FROZEN_MS / 1_000} s and goes on does nothing twice`,
   async () => {
-    const supervisor = supervise();
-    const one = await supervisor.coordinator();
-    const env = { DATABASE_URL: one.databaseUrl!, MUSTER_ADMIN_KEY: one.adminKey };
-    const other = await supervisor.coordinator({ env });
-    const sql = postgres(one.databaseUrl!, { max: 2, onnotice: () => {} });
-    onTestFinished(() => sql.end({ timeout: 1 }));
-    const network = networkAt(one.url, one.adminKey);
+    const { one, other, sql, network } = await startTwo();
     const executions = new Map<string, number>();
     const enrollment_token = await network.enrol();
-    const agents = [one, other].flatMap((coordinator) => range(2).map(() => networkAt(coordinator.url, one.adminKey)));
+    const agents = [one, other].flatMap((coordinator) => range(2).map(() => networkAt(coordinator.url, ADMIN_KEY)));
     await inParallel(agents, 4, (at, n) =>
       startSdkAgent(at, {
         enrollment_token,
@@ -220,12 +229,6 @@ test(
   4 * FROZEN_MS + 180_000 * SLACK,
 );
 
-async function aDatabase(): Promise<string> {
-  const { url, drop } = await createDatabase();
-  onTestFinished(drop);
-  return url;
-}
-
 const WRONG_SECONDS = WHOLE ? 60 : 2;
 const HOUR_MS = 3_600_000;
 const wrongClock = (ms: number) => ({
@@ -236,15 +239,7 @@ const wrongClock = (ms: number) => ({
 test(
   'I26: with clocks of coordinators and agents that are wrong by an hour, and jump by two, nothing is early, late or lost',
   async () => {
-    // Made first, it goes last: a coordinator without its database takes its time to end.
-    const DATABASE_URL = await aDatabase();
-    const supervisor = supervise();
-    const one = await supervisor.coordinator({ env: { DATABASE_URL, ...wrongClock(HOUR_MS) } });
-    const env = { DATABASE_URL, MUSTER_ADMIN_KEY: one.adminKey, ...wrongClock(-HOUR_MS) };
-    const other = await supervisor.coordinator({ env });
-    const sql = postgres(DATABASE_URL, { max: 2, onnotice: () => {} });
-    onTestFinished(() => sql.end({ timeout: 1 }));
-    const network = networkAt(one.url, one.adminKey);
+    const { supervisor, one, other, sql, network } = await startTwo(wrongClock(HOUR_MS), wrongClock(-HOUR_MS));
     const enrollment_token = await network.enrol();
     const skews = WHOLE ? [0, 0, 300_000, -300_000, HOUR_MS, -HOUR_MS] : [0, 300_000, -HOUR_MS];
     const agents = await inParallel(skews, 3, (skew, n) =>

@@ -12,7 +12,7 @@ import { keeperOf } from './keeper.ts';
 import { part, SEED, SLACK, tell, timesOf, WHOLE } from './scale.ts';
 
 /** How long schedules are due every second, and how many: a fiftieth of all due times is a short while with more of them. */
-const [SECONDS, SCHEDULES] = WHOLE ? [part(600), 100] : [4, 300];
+const [SECONDS, SCHEDULES] = WHOLE ? [part(600), 100] : [4, 240];
 /** Between two kills, at most, in milliseconds; and one of how many is of Postgres. */
 const [CALM_MS, TURNS] = WHOLE ? [2_000, 5] : [1_200, 3];
 /** Until the first is due, in milliseconds: by then all are made. */
@@ -35,8 +35,7 @@ async function startThree() {
   const supervisor = supervise();
   const postgres = await supervisor.postgres();
   const env = { DATABASE_URL: postgres.url, MUSTER_ADMIN_KEY: ADMIN_KEY };
-  const start = (name: string) => supervisor.coordinator({ env, name });
-  const coordinators = [await start('one'), ...(await Promise.all([start('two'), start('three')]))];
+  const coordinators = await supervisor.coordinators(3, { env });
   return { postgres, coordinators, network: networkAt(coordinators[0]!.url, ADMIN_KEY) };
 }
 

@@ -23,7 +23,7 @@ test('a mixed fleet does all it is given, and what it saw keeps every promise', 
       honest: { share: 0.5 },
       flaky: { share: 0.2, failure_rate: 0.3 },
       doubling: { share: 0.1 },
-      vanishing: { share: 0.1, vanish_rate: 0.3, return_ms: 100 },
+      vanishing: { share: 0.1, vanish_rate: 0.6, return_ms: 100 },
       skewed: { share: 0.1 },
     },
   });
