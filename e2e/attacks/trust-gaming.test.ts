@@ -302,7 +302,11 @@ test('Q clock-shifted evidence: one verdict said many times is one, and by whose
 test("Q guessed fence: another's moves nothing, neither its holder's trust nor that of who guessed it", async () => {
   const [holder, thief] = [stage.agent, stage.rivalAgent];
   const trusts = () =>
-    Promise.all([holder, thief].map((it) => stage.coordinator.sql`select * from trust where agent_id = ${it.agentId}`));
+    Promise.all(
+      [holder, thief].map(
+        (it) => stage.coordinator.sql`select * from trust where agent_id = ${it.agentId} order by capability`,
+      ),
+    );
   const before = await trusts();
   for (const outcome of ['COMPLETED', 'FAILED', 'RETURNED'] as const)
     await expect(thief.report(stage.run, { outcome })).rejects.toMatchObject({ status: 409 });
