@@ -17,10 +17,12 @@ const PHASE_MS = WHOLE ? 20_000 : 1_000;
 const PEAKS = WHOLE ? [32, 128, 256, 512] : [32];
 /** How often the peak and the overload are gone through in turns: what else the machine does falls on both. */
 const ROUNDS = WHOLE ? 3 : 1;
+/** How many times the peak is offered; in a fiftieth that is of a coordinator that is still cold, which soon does more. */
+const TIMES = WHOLE ? 3 : 8;
 /** What agents there are is not to be what is too little. */
 const FLEET = { agents: WHOLE ? 20 : 10, slots: 50 };
 /** On how many connections those come that come by the clock. */
-const CONNECTIONS = WHOLE ? 1_000 : 200;
+const CONNECTIONS = WHOLE ? 1_000 : 600;
 /** Which part of the peak is to be left. A fiftieth is over before it says anything about that. */
 const GOODPUT = WHOLE ? 0.9 / Math.min(SLACK, 3) : 0;
 const BEAT_MS = 1_000 * SLACK;
@@ -60,7 +62,7 @@ const beatUntil = (over: () => boolean, agents: readonly RawAgent[], history: Hi
   );
 
 test(
-  'I24: three times what can be done is offered: what is done is nine tenths of the most, beats go through, and no lease ends',
+  `I24: ${TIMES} times what can be done is offered: ${WHOLE ? 'what is done is nine tenths of the most' : 'what is taken is done'}, beats go through, and no lease ends`,
   async () => {
     const supervisor = supervise();
     const network = await startProcessNetwork(supervisor);
@@ -105,7 +107,7 @@ test(
     for (const _ of range(ROUNDS)) {
       if (WHOLE) peaks.push(await phase('in_flight', best.many));
       const most = Math.max(best.done, ...peaks.map(({ done }) => done));
-      crowds.push(await phase('a_second', 3 * most, CONNECTIONS));
+      crowds.push(await phase('a_second', TIMES * most, CONNECTIONS));
     }
     const [row] = await sql<[{ completed: number; lost: number }]>`
       select count(*) filter (where status = 'COMPLETED')::int as completed, count(*) filter (where status = 'LOST')::int as lost from runs`;
@@ -134,9 +136,8 @@ test(
       'leases that ended': row.lost,
     });
     for (const crowd of crowds) {
-      expect(crowd.offered / crowd.seconds).toBeGreaterThan(2.9 * best.done);
-      // What was done cold is not the most: a fiftieth of three times that may all be taken.
-      expect(crowd.shed).toBeGreaterThanOrEqual(WHOLE ? 1 : 0);
+      expect(crowd.offered / crowd.seconds).toBeGreaterThan(0.95 * TIMES * best.done);
+      expect(crowd.shed).toBeGreaterThan(0);
       expect(crowd.retry_after).toBe(crowd.shed);
     }
     for (const { other, cut, unanswered } of [...searched, ...peaks, ...crowds])
