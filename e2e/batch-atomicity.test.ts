@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import postgres from 'postgres';
 import { expect, onTestFinished, test } from 'vitest';
 import { inParallel, startNetwork, startProcessNetwork, supervise, type TestNetwork } from './fixtures/network.ts';
-import { SCALE, TIMEOUT_MS } from './invariants/cluster.ts';
+import { SCALE, TIMEOUT_MS } from './proof/scale.ts';
 
 type Tasks = CallOf<typeof createBatch>['body']['tasks'];
 type Answer = ResponseOf<typeof createBatch>;

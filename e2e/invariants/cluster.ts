@@ -5,14 +5,10 @@ import { type CoordinatorProcess, createSupervisor, startProxy, type TestProxy }
 import { auditRows } from '@muster/testing/auditor';
 import { randomOf } from '@muster/testing/random';
 import postgres, { type Sql } from 'postgres';
-
-/** How many times a fiftieth of the size that is promised: `PROOF_SCALE=50` is the whole. */
-export const SCALE = Number(process.env.PROOF_SCALE ?? 1);
-/** Whole, it takes long, on a machine that does other things longer. */
-export const TIMEOUT_MS = SCALE > 1 ? 3_600_000 : 120_000;
+import { WHOLE } from '../proof/scale.ts';
 
 /** Between two kills, at least, in milliseconds, and in times of what the last start took: a coordinator that starts takes of a small machine what the work is to be done with. */
-const [CALM_MS, CALM_STARTS] = SCALE > 1 ? [600, 1] : [1_500, 3];
+const [CALM_MS, CALM_STARTS] = WHOLE ? [600, 1] : [1_500, 3];
 /** How long a call is made again where nobody answers, in milliseconds: longer than a coordinator takes to come back. */
 const PATIENCE_MS = 90_000;
 

@@ -12,7 +12,8 @@ import { randomOf, seedOf } from '@muster/testing/random';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { inParallel } from '../fixtures/network.ts';
-import { type Cluster, persist, SCALE, startCluster, TIMEOUT_MS } from './cluster.ts';
+import { SCALE, TIMEOUT_MS } from '../proof/scale.ts';
+import { type Cluster, persist, startCluster } from './cluster.ts';
 import { workAll } from './workers.ts';
 
 /** A fiftieth of what is promised, unless said. */

@@ -4,7 +4,8 @@ import { type Random, randomOf, seedOf } from '@muster/testing/random';
 import postgres from 'postgres';
 import { expect, onTestFinished, test } from 'vitest';
 import { inParallel, startNetwork } from '../fixtures/network.ts';
-import { persist, SCALE, TIMEOUT_MS } from './cluster.ts';
+import { SCALE, TIMEOUT_MS } from '../proof/scale.ts';
+import { persist } from './cluster.ts';
 
 /** A fiftieth of what is promised, and that so many times: so many patterns in each zone. */
 const PATTERNS = 20;

@@ -6,7 +6,7 @@ import { assertFindings } from '@muster/testing/checkers';
 import { checkPages } from '@muster/testing/checkers/answers';
 import { expect, test } from 'vitest';
 import { startNetwork } from '../fixtures/network.ts';
-import { SCALE, TIMEOUT_MS } from './cluster.ts';
+import { SCALE, TIMEOUT_MS } from '../proof/scale.ts';
 
 /** A fiftieth of what is promised, unless said: half of them stay, and half are deleted while they are read. */
 const ROWS = 2_000 * SCALE;

@@ -8,7 +8,8 @@ import { checkAnswers } from '@muster/testing/checkers/answers';
 import { checkReruns } from '@muster/testing/checkers/order';
 import { expect, onTestFinished, test } from 'vitest';
 import { beginSubmit } from '../fixtures/slow-submit.ts';
-import { type Cluster, SCALE, startCluster, TIMEOUT_MS } from './cluster.ts';
+import { SCALE, TIMEOUT_MS } from '../proof/scale.ts';
+import { type Cluster, startCluster } from './cluster.ts';
 import { workAll } from './workers.ts';
 
 /** A fiftieth of what is promised, unless said, but each coordinator once. */

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { inParallel, startNetwork } from '../fixtures/network.ts';
 import type { RawAgent } from '../fixtures/raw-agent.ts';
 import { tableHashes } from '../fixtures/tables.ts';
-import { SCALE, TIMEOUT_MS } from './cluster.ts';
+import { SCALE, TIMEOUT_MS } from '../proof/scale.ts';
 
 /** A fiftieth of what is promised, unless said. */
 const ZOMBIES = 20 * SCALE;

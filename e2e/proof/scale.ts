@@ -5,6 +5,8 @@ import { seedOf } from '@muster/testing/random';
 export const SCALE = Number(process.env.PROOF_SCALE ?? 1);
 /** Whether it is a suite of its own, as long as it takes, and not the fiftieth among other tests. */
 export const WHOLE = SCALE > 1;
+/** Whole, it takes long, on a machine that does other things longer. */
+export const TIMEOUT_MS = WHOLE ? 3_600_000 : 120_000;
 /** How many times as long as promised things may take: once in a suite of its own, unless said; a fiftieth runs beside other tests. */
 export const SLACK = Number(process.env.PROOF_SLACK ?? (WHOLE ? 1 : 10));
 /** What chance decides: the same seed, the same load and the same faults in the same order. */
