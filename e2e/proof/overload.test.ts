@@ -136,8 +136,8 @@ test(
       'leases that ended': row.lost,
     });
     for (const crowd of crowds) {
-      expect(crowd.offered / crowd.seconds).toBeGreaterThan(0.95 * TIMES * best.done);
-      expect(crowd.shed).toBeGreaterThan(0);
+      // All connections were in use: more came than could be done.
+      expect(crowd.asked).toBeLessThan(0.95 * crowd.offered);
       expect(crowd.retry_after).toBe(crowd.shed);
     }
     for (const { other, cut, unanswered } of [...searched, ...peaks, ...crowds])

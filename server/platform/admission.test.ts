@@ -3,21 +3,48 @@ import { createTask, listTasks } from '@muster/shared/contract/tasks';
 import { expect, test } from 'vitest';
 import { createAdmission } from './admission.ts';
 
-test('beyond the limit only what is vital is taken, until something is done', async () => {
-  const admission = createAdmission({ atOnce: 2, refusals: { atOnce: 2, aSecond: 20 } });
+/** Work that lasts until it is told to end. */
+function lasting() {
   const ends: (() => void)[] = [];
-  const work = () => new Promise<void>((resolve) => void ends.push(resolve));
-  const [first] = [admission.count(createTask, work), admission.count(createTask, work)];
+  return { ends, work: () => new Promise<void>((resolve) => void ends.push(resolve)) };
+}
+
+test('beyond the limit only what is vital is taken; all else is refused when it has waited, and not all of it at once', async () => {
+  const admission = createAdmission({ atOnce: 2, turnMs: 50, refusals: { atOnce: 2, aSecond: 20 } });
+  const { ends, work } = lasting();
+  const begun = [admission.count(createTask, work), admission.count(createTask, work)];
   const since = performance.now();
-  await Promise.all([1, 2, 3, 4, 5].map(() => admission.excess(createTask) ?? expect.fail('it was taken')));
+  const excess = [1, 2, 3, 4, 5].map(() => admission.excess(createTask) ?? expect.fail('it was taken'));
+  expect(await Promise.race(excess)).toBe(false);
+  expect(performance.now() - since, 'it waits for a place').toBeGreaterThan(45);
+  expect(await Promise.all(excess)).toEqual([1, 2, 3, 4, 5].map(() => false));
   expect(performance.now() - since, 'a crowd that is refused does not ask again at once').toBeGreaterThan(140);
   expect(admission.excess(heartbeat)).toBeUndefined();
   const vital = admission.count(heartbeat, work);
   ends[0]!();
-  await first;
+  await begun[0];
   expect(admission.excess(createTask)).toBeUndefined();
   for (const end of ends) end();
-  await vital;
+  await Promise.all([...begun, vital]);
+});
+
+test('who waits has the next place that is free, the first first, also where one did nothing with his', async () => {
+  const admission = createAdmission({ atOnce: 1, turnMs: 60_000 });
+  const { ends, work } = lasting();
+  const first = admission.count(createTask, work);
+  const taken: string[] = [];
+  const waiting = ['one', 'two', 'three'].map(async (name) => {
+    expect(await admission.excess(createTask)).toBe(true);
+    taken.push(name);
+    if (name === 'two') await admission.count(createTask, work);
+  });
+  ends[0]!();
+  await first;
+  await expect.poll(() => taken, { interval: 10 }).toEqual(['one', 'two']);
+  expect(admission.excess(createTask)).toBeDefined();
+  ends[1]!();
+  await Promise.all(waiting);
+  expect(taken).toEqual(['one', 'two', 'three']);
 });
 
 test('work that fails gives its place back', async () => {
