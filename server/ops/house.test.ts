@@ -55,7 +55,7 @@ describe.each([18, 15] as const)('keeping house on Postgres %i', (major) => {
       insert into delayed (run_at, task_id, replica, class_id, rank, attempt, failures)
       select now(), task_id, 0, class_id, rank, 0, 0 from ready`);
     await refreshTables(
-      it.sql,
+      it.db.session,
       ['ready', 'delayed'].map((table) => ({ table, vacuum: false })),
     );
     const by = await it.sql`
@@ -64,18 +64,37 @@ describe.each([18, 15] as const)('keeping house on Postgres %i', (major) => {
     expect(by).toEqual(['delayed', 'ready'].map((relname) => ({ relname, n: 1, xmin: by[0]!.xmin })));
   });
 
+  test('a connection that is lost in the midst of it is no more than a failure, and the next time all is well', async () => {
+    const worn = [{ table: 'ready', vacuum: false }];
+    const other = await it.openMore({ adminConnections: 1 }).admin.reserve();
+    await other`begin`;
+    // Where what was found is written down.
+    await other`lock table pg_statistic in share mode`;
+    const refreshed = refreshTables(it.db.session, worn);
+    const end = () => it.sql`
+      select pg_terminate_backend(pid) from pg_stat_activity where query like 'analyze%' and wait_event_type = 'Lock' and datname = current_database()`;
+    const ended = expect(refreshed).rejects.toThrow();
+    await expect.poll(end, { interval: 20 }).toHaveLength(1);
+    await ended;
+    await other`rollback`;
+    other.release();
+    const before = await countsOf('ready');
+    await refreshTables(it.db.session, worn);
+    expect(await countsOf('ready')).toMatchObject({ analyze_count: before!.analyze_count + 1 });
+  });
+
   test('what another is at is left to it', async () => {
     const other = it.openMore({ adminConnections: 1 }).admin;
     const busy = await other.reserve();
     await busy`begin`;
     await busy`lock table leases in share update exclusive mode`;
     const before = await countsOf('leases');
-    await refreshTables(it.sql, [{ table: 'leases', vacuum: true }]);
-    await refreshTables(it.sql, [{ table: 'leases', vacuum: false }]);
+    await refreshTables(it.db.session, [{ table: 'leases', vacuum: true }]);
+    await refreshTables(it.db.session, [{ table: 'leases', vacuum: false }]);
     expect(await countsOf('leases')).toEqual(before);
     await busy`rollback`;
     busy.release();
-    await refreshTables(it.sql, [{ table: 'leases', vacuum: true }]);
+    await refreshTables(it.db.session, [{ table: 'leases', vacuum: true }]);
     expect(await countsOf('leases')).toMatchObject({ vacuum_count: before!.vacuum_count + 1 });
   });
 });

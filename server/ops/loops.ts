@@ -24,7 +24,7 @@ export const houseLoop = ({ db, log }: Pick<Deps, 'db' | 'log'>): LoopSpec => ({
   intervalMs: 2_000,
   async tick() {
     const worn = await findWornTables(db.loops);
-    if (worn.length > 0) await db.session((sql) => refreshTables(sql, worn));
+    await refreshTables(db.session, worn);
     for (const it of worn) log.debug(it, it.vacuum ? 'table vacuumed' : 'table analyzed');
     return worn.length;
   },

@@ -50,19 +50,24 @@ export async function findWornTables(sql: Sql): Promise<Worn[]> {
 }
 
 /**
- * Vacuums tables, or analyzes them. Whoever comes to one while another coordinator or Postgres itself is at it leaves it to them.
- * All are analyzed in one transaction: at its end every session plans its statements anew, which holds up what is asked meanwhile.
+ * Vacuums tables, or analyzes them, on the one connection of `session`. Whoever comes to one while another coordinator or Postgres itself is
+ * at it leaves it to them. All are analyzed in one transaction: at its end every session plans its statements anew, which holds up what is
+ * asked meanwhile.
  */
-export async function refreshTables(sql: Sql, worn: readonly Worn[]): Promise<void> {
+export async function refreshTables(session: Sql, worn: readonly Worn[]): Promise<void> {
   const [vacuumed, analyzed] = [true, false].map((vacuum) => worn.filter((it) => it.vacuum === vacuum));
   // Pages at the end are kept: they are about to be used again, and giving them back locks everybody out.
   for (const { table } of vacuumed!)
-    await sql`vacuum (truncate off, index_cleanup on, parallel 0, skip_locked) ${sql(table)}`;
-  // One statement a table: each has its own time.
-  if (analyzed!.length > 0)
-    await sql.begin(async (all) => {
-      for (const { table } of analyzed!) await all`analyze (skip_locked) ${all(table)}`;
-    });
+    await session`vacuum (truncate off, index_cleanup on, parallel 0, skip_locked) ${session(table)}`;
+  if (analyzed!.length === 0) return;
+  await session`begin`;
+  try {
+    // One statement a table: each has its own time.
+    for (const { table } of analyzed!) await session`analyze (skip_locked) ${session(table)}`;
+  } finally {
+    // After a failure it takes back what was done.
+    await session`commit`;
+  }
 }
 
 /** Whether the database answers. */

@@ -9,7 +9,7 @@ export type Sql = postgres.Sql;
 /** A piece of SQL with its parameters, to be put into another. */
 export type Fragment = postgres.PendingQuery<postgres.Row[]> | postgres.Fragment;
 
-/** The named pools. Each statement is a transaction of its own: none of them has the driver’s `begin`: `session` does. */
+/** The named pools. Each statement is a transaction of its own: none of these is ever used for `begin()`. */
 export interface Database {
   url: string;
   /** Claims, results, submits, beats: prepared, generic plans, no plan that reads a whole table. */
@@ -20,8 +20,11 @@ export interface Database {
   loops: Sql;
   /** Drizzle on a client of its own: it changes the serialisers of the client it wraps. */
   orm: PostgresJsDatabase;
-  /** For what takes more than one statement a transaction: a connection as the loops have, with `begin`, until the work is done. */
-  session<T>(work: (sql: Sql) => Promise<T>): Promise<T>;
+  /**
+   * One connection, for what takes several statements a transaction: they begin and end it themselves. (Where a connection is lost in the
+   * driver's own `begin`, it throws where nobody can catch it.)
+   */
+  session: Sql;
   close(): Promise<void>;
 }
 
@@ -33,16 +36,12 @@ const SILENCE_SLACK_MS = 1_500;
 const common = {
   fetch_types: false,
   connect_timeout: 3,
-  // None is sent behind the one that runs: a statement waits for the first connection that is free, however long another's takes,
-  // and a dead connection takes one statement with it.
+  // None is sent behind the one that runs: a statement waits for the first connection that is free, however long another's takes.
   max_pipeline: 0,
   // The driver's own backoff waits for seconds; the caller has given up by then.
   backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 1),
   onnotice: () => {},
 } as const;
-
-/** The driver's `begin` keeps a connection by the room it has for more. */
-const BEGINS = { max_pipeline: 1 };
 
 /** What a pool's sessions are told, and how it notices that one is dead. */
 const pool = (name: keyof typeof STATEMENT_MS, settings: Record<string, string> = {}) => ({
@@ -88,6 +87,7 @@ export function openDatabase(url: string, { hotConnections = 8, adminConnections
   });
   const admin = withArrays(url, { ...pool('admin'), max: adminConnections });
   const loops = withArrays(url, { ...pool('loops'), max: 2 });
+  const session = postgres(url, { ...pool('loops'), max: 1, idle_timeout: 5 });
   const client = postgres(url, { ...pool('admin'), max: 2 });
   return {
     url,
@@ -95,16 +95,9 @@ export function openDatabase(url: string, { hotConnections = 8, adminConnections
     admin,
     loops,
     orm: drizzle(client),
-    async session(work) {
-      const sql = postgres(url, { ...pool('loops'), ...BEGINS, max: 1 });
-      try {
-        return await work(sql);
-      } finally {
-        await sql.end({ timeout: 2 });
-      }
-    },
+    session,
     async close() {
-      await Promise.all([hot, admin, loops, client].map((it) => it.end({ timeout: 2 })));
+      await Promise.all([hot, admin, loops, session, client].map((it) => it.end({ timeout: 2 })));
     },
   };
 }
