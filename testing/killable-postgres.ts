@@ -14,11 +14,22 @@ const CLUSTER = 'postgres';
 let cluster: Promise<string> | undefined;
 
 /** An empty cluster, at rest. */
+function aCluster(): Promise<string> {
+  cluster ??= makeCluster().catch((error) => {
+    cluster = undefined;
+    throw error;
+  });
+  return cluster;
+}
+
 async function makeCluster(): Promise<string> {
   const scratch = scratchFolder('cluster');
   const server = await startEmbeddedPostgres(optionsOf(scratch, await freePort()));
-  await quickLogin(server.url);
-  await server.stop();
+  try {
+    await quickLogin(server.url);
+  } finally {
+    await server.stop();
+  }
   return join(scratch.path, CLUSTER);
 }
 
@@ -37,10 +48,9 @@ export class KillablePostgres {
   /** `folder`: where its data goes, e.g. a small file system of its own; a scratch folder unless said. */
   static async start({ folder }: { folder?: string | undefined } = {}): Promise<KillablePostgres> {
     const scratch = folder ? { path: folder, remove() {} } : scratchFolder('killable-postgres');
-    const port = await freePort();
     const place = join(scratch.path, CLUSTER);
-    cluster ??= makeCluster();
-    if (!existsSync(place)) await cp(await cluster, place, { recursive: true });
+    if (!existsSync(place)) await cp(await aCluster(), place, { recursive: true });
+    const port = await freePort();
     return new KillablePostgres(scratch, port, await startEmbeddedPostgres(optionsOf(scratch, port)));
   }
 

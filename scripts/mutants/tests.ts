@@ -29,9 +29,8 @@ export async function runTests(root: string, named: readonly Named[], workers: n
   rmSync(report, { force: true });
   const files = [...new Set(named.map(({ file }) => file))];
   const pattern = named.map(patternOf).join('|');
-  const limits = [`--maxWorkers=${workers}`, `--testTimeout=${TEST_MS}`];
-  const output = await vitest(root, [
-    ...['run', ...files, '-t', pattern, ...limits],
+  const output = await vitest(root, workers, [
+    ...['run', ...files, '-t', pattern, `--testTimeout=${TEST_MS}`],
     ...['--reporter=json', `--outputFile=${report}`],
   ]);
   const { testResults } = reportIn(report, output);
@@ -66,9 +65,11 @@ function reportIn(file: string, output: string): Report {
 }
 
 /** What it said; whether tests failed is in its report. */
-function vitest(root: string, args: readonly string[]): Promise<string> {
+function vitest(root: string, workers: number, args: readonly string[]): Promise<string> {
   const child = spawn(process.execPath, [join(root, 'node_modules/vitest/vitest.mjs'), ...args], {
     cwd: root,
+    // As an option it would not reach the projects of the configuration.
+    env: { ...process.env, VITEST_MAX_WORKERS: String(workers) },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
