@@ -5,13 +5,21 @@ import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
 import { createTask } from '@muster/shared/contract/tasks';
 import { replayTrust } from '@muster/shared/contract/trust';
 import { fenceOf } from '@muster/shared/ids';
-import { type CoordinatorProcess, eventually, History, type KillablePostgres, type TestProcess } from '@muster/testing';
+import {
+  type CoordinatorProcess,
+  createSupervisor,
+  eventually,
+  History,
+  type KillablePostgres,
+  type Supervisor,
+  type TestProcess,
+} from '@muster/testing';
 import { auditRows } from '@muster/testing/auditor';
 import { assertFindings, checkClaims, checkResults, checkSubmits } from '@muster/testing/checkers';
 import { randomOf } from '@muster/testing/random';
 import postgres, { type Sql } from 'postgres';
-import { expect, onTestFinished, test } from 'vitest';
-import { inParallel, supervise } from '../fixtures/network.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { inParallel } from '../fixtures/network.ts';
 import { persist } from '../invariants/cluster.ts';
 import { type Keeper, keeperOf } from './keeper.ts';
 import { part, SEED, SLACK, tell, timesOf, WHOLE } from './scale.ts';
@@ -68,8 +76,7 @@ function historian(history: History, name: string): (line: Record<string, unknow
   };
 }
 
-async function startWorld(): Promise<World & { url: string }> {
-  const supervisor = supervise();
+async function startWorld(supervisor: Supervisor): Promise<World & { url: string }> {
   const history = new History();
   const database = await supervisor.postgres();
   const env = { DATABASE_URL: database.url, MUSTER_ADMIN_KEY: ADMIN_KEY, MUSTER_LOG_LEVEL: 'info' };
@@ -84,7 +91,6 @@ async function startWorld(): Promise<World & { url: string }> {
   });
   // The driver's look for types is caught by nobody when Postgres is killed under it.
   const sql = postgres(database.url, { max: 4, onnotice: () => {}, backoff: () => 0.1, fetch_types: false });
-  onTestFinished(() => sql.end({ timeout: 1 }));
   const detections = { silent: [], reborn: [], left: [] };
   return { url, sql, history, database, coordinators: keeperOf(coordinators), agents: keeperOf(agents), detections };
 }
@@ -221,10 +227,19 @@ async function drained(sql: Sql): Promise<void> {
   );
 }
 
+const supervisor = createSupervisor();
+let world: Awaited<ReturnType<typeof startWorld>>;
+beforeAll(async () => {
+  world = await startWorld(supervisor);
+});
+afterAll(async () => {
+  await world?.sql.end({ timeout: 1 });
+  await supervisor.stop();
+});
+
 test(
   `of ${SUBMITS} acknowledged tasks none is lost and none done twice, while agents, coordinators and Postgres are killed (seed ${SEED})`,
   async () => {
-    const world = await startWorld();
     const { sql, history, detections } = world;
     const began = performance.now();
     const [struck] = await Promise.all([wreak(world), submitAll(world)]);

@@ -2,17 +2,24 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { importSchedules } from '@muster/shared/contract/schedule-operations';
 import { listExecutions, listSchedules } from '@muster/shared/contract/schedules';
 import { listTasks } from '@muster/shared/contract/tasks';
-import { type CoordinatorProcess, eventually, History, type KillablePostgres } from '@muster/testing';
+import {
+  type CoordinatorProcess,
+  createSupervisor,
+  eventually,
+  History,
+  type KillablePostgres,
+  type Supervisor,
+} from '@muster/testing';
 import { assertFindings } from '@muster/testing/checkers';
 import { checkTicks } from '@muster/testing/checkers/ticks';
 import { type Random, randomOf } from '@muster/testing/random';
-import { expect, test } from 'vitest';
-import { inParallel, type Network, networkAt, supervise } from '../fixtures/network.ts';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { inParallel, type Network, networkAt } from '../fixtures/network.ts';
 import { keeperOf } from './keeper.ts';
 import { part, SEED, SLACK, tell, timesOf, WHOLE } from './scale.ts';
 
 /** How long schedules are due every second, and how many: a fiftieth of all due times is a short while with more of them. */
-const [SECONDS, SCHEDULES] = WHOLE ? [part(600), 100] : [4, 240];
+const [SECONDS, SCHEDULES] = WHOLE ? [part(600), 100] : [3, 300];
 /** Between two kills, at most, in milliseconds; and one of how many is of Postgres. */
 const [CALM_MS, TURNS] = WHOLE ? [2_000, 5] : [1_200, 3];
 /** Until the first is due, in milliseconds: by then all are made. */
@@ -31,13 +38,19 @@ interface Chaos {
 }
 
 /** Three coordinators on a Postgres of their own, each in a process. */
-async function startThree() {
-  const supervisor = supervise();
+async function startThree(supervisor: Supervisor) {
   const postgres = await supervisor.postgres();
   const env = { DATABASE_URL: postgres.url, MUSTER_ADMIN_KEY: ADMIN_KEY };
   const coordinators = await supervisor.coordinators(3, { env });
   return { postgres, coordinators, network: networkAt(coordinators[0]!.url, ADMIN_KEY) };
 }
+
+const supervisor = createSupervisor();
+let world: Awaited<ReturnType<typeof startThree>>;
+beforeAll(async () => {
+  world = await startThree(supervisor);
+});
+afterAll(() => supervisor.stop());
 
 /** Kills until a time, one turn after another and Postgres at one of `TURNS`, not the first; whoever has ended is started again at once. One coordinator is always left alone. */
 async function wreak(
@@ -84,7 +97,7 @@ test(
   `while coordinators and Postgres are killed for ${SECONDS} s, each due time of ${SCHEDULES} schedules fires once and in time (seed ${SEED})`,
   async () => {
     const random = randomOf(SEED);
-    const { postgres, coordinators, network } = await startThree();
+    const { postgres, coordinators, network } = world;
     const begin = Math.ceil(Date.now() / 1_000) * 1_000 + MAKING_MS;
     const end = begin + SECONDS * 1_000;
     const rule = { starts_at: new Date(begin).toISOString(), ends_at: new Date(end).toISOString() };
