@@ -284,7 +284,7 @@ test(
     expect(statuses.size).toBe(SUBMITS);
     expect([row.completed, row.overlaps]).toEqual([0, 0]);
     expect(struck).toEqual(KILLS);
-    expect(world.agents.crashes).toBe(0);
+    expect([world.agents.crashes, world.coordinators.crashes]).toEqual([0, 0]);
     await auditRows(sql);
     await expectTrustReplayed(world);
     expect(timesOf(reborn).p99).toBeLessThanOrEqual(SOON_MS.reborn);

@@ -158,6 +158,7 @@ test(
     for (const [n, of] of times.entries()) expect(of, `the due times of ${ids[n]}`).toEqual(due);
     expect(fired.every(({ status }) => status === 'FIRED')).toBe(true);
     expect(tasks.map(({ task_id }) => task_id).sort()).toEqual(fired.map(({ task_id }) => task_id).sort());
+    expect(chaos.crashes).toBe(0);
     expect(chaos.coordinators).toBeGreaterThanOrEqual(SECONDS / 15);
     expect(chaos.outages.length).toBeGreaterThanOrEqual(SECONDS / 30);
     expect(usually.p99).toBeLessThanOrEqual(LATE_MS.usually);

@@ -23,8 +23,8 @@ const LOOK_MS = 50;
 
 /** Keeps the coordinator free for what leases depend on: of everything else there is only so much at a time. */
 export interface Admission {
-  /** Undefined for what is vital or within the limit. What is not waits for a place, the first first; resolves to whether it has one, or is to be told that it was too much. */
-  excess(endpoint: Endpoint): Promise<boolean> | undefined;
+  /** Undefined for what is vital or within the limit. What is not waits for a place, the first first; resolves to whether it has one, or was too much. */
+  place(endpoint: Endpoint): Promise<boolean> | undefined;
   /**
    * Does the work and counts it while it lasts. Reading a body does not count: who sends it slowly would take a place. What
    * reads waits for its turn, and is refused with `overloaded` where that does not come: those before it wait for the database.
@@ -41,8 +41,8 @@ interface Line {
 export function createAdmission({ atOnce = AT_ONCE, turnMs = TURN_MS, refusals = REFUSALS } = {}): Admission {
   const turns = pLimit(READS_AT_ONCE);
   let working = 0;
-  /** What reads, and what does something else. */
-  const lines: Line[] = [true, false].map((reading) => ({ reading, waiting: new Map() }));
+  /** What changes something, and what reads. */
+  const lines: Line[] = [false, true].map((reading) => ({ reading, waiting: new Map() }));
   /** Who waits for a turn takes no place of those that change something, and is not to wait behind more than there are places. */
   const roomFor = (reading: boolean) => atOnce - Math.max(working, reading ? turns.pendingCount : 0);
   let left = refusals.atOnce;
@@ -88,9 +88,10 @@ export function createAdmission({ atOnce = AT_ONCE, turnMs = TURN_MS, refusals =
     return doing;
   };
   return {
-    excess(endpoint) {
+    place(endpoint) {
       if (endpoint.vital) return undefined;
       const reading = reads(endpoint);
+      // Also where others wait: what is free at this moment they did not take.
       if (roomFor(reading) > 0) return undefined;
       if (!looking) setTimeout(look, LOOK_MS);
       looking = true;

@@ -198,7 +198,7 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
   // Before it is known who asks: a stranger learns nothing by it, and who is refused is not to cost what others do.
   const refuse = ({ incoming }: Asking) => excess(requestIdOf(incoming), edge.deps.clock.date());
   return (asking) =>
-    edge.admission.excess(endpoint)?.then((taken) => (taken ? answer(asking) : refuse(asking))) ?? answer(asking);
+    edge.admission.place(endpoint)?.then((taken) => (taken ? answer(asking) : refuse(asking))) ?? answer(asking);
 }
 
 /** A body with those of its members that came as query parameters. */
