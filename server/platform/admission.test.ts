@@ -1,72 +1,158 @@
+import { setImmediate } from 'node:timers/promises';
 import { heartbeat } from '@muster/shared/contract/dispatch';
+import type { Endpoint } from '@muster/shared/contract/endpoint';
 import { createTask, listTasks } from '@muster/shared/contract/tasks';
 import { expect, test } from 'vitest';
-import { createAdmission } from './admission.ts';
+import { type Caller, createAdmission, type Place } from './admission.ts';
 
-/** Work that lasts until it is told to end. */
-function lasting() {
+const caller: Caller = { destroyed: false };
+
+/** An admission, who comes to it, and work that lasts until it is told to end. */
+function startWith(options: Parameters<typeof createAdmission>[0]) {
+  const admission = createAdmission(options);
+  const place = (endpoint: Endpoint = createTask, who = caller) => admission.place(endpoint, who);
   const ends: (() => void)[] = [];
-  return { ends, work: () => new Promise<void>((resolve) => void ends.push(resolve)) };
+  const work = () => new Promise<void>((resolve) => void ends.push(resolve));
+  /** Who has a place at once, works at it and leaves. */
+  const begin = async (endpoint: Endpoint = createTask) => {
+    const free = place(endpoint);
+    if (free instanceof Promise) return expect.fail('no place is free');
+    await free.work(work).finally(() => free.leave());
+  };
+  return { place, work, ends, begin };
+}
+
+const isFree = (place: Place | Promise<Place | undefined>): place is Place => !(place instanceof Promise);
+
+/** Gives back a place that is to be free. */
+function expectFree(place: Place | Promise<Place | undefined>) {
+  if (!isFree(place)) return expect.fail('no place is free');
+  place.leave();
 }
 
 test('beyond the limit only what is vital is taken; all else is refused when it has waited, and not all of it at once', async () => {
-  const admission = createAdmission({ atOnce: 2, turnMs: 50, refusals: { atOnce: 2, aSecond: 20 } });
-  const { ends, work } = lasting();
-  const begun = [admission.count(createTask, work), admission.count(createTask, work)];
+  const { place, work, ends, begin } = startWith({ atOnce: 2, waitMs: 50, refusals: { atOnce: 2, aSecond: 20 } });
+  const begun = [begin(), begin()];
   const since = performance.now();
-  const places = [1, 2, 3, 4, 5].map(() => admission.place(createTask) ?? expect.fail('it was taken'));
-  expect(await Promise.race(places)).toBe(false);
+  const places = [1, 2, 3, 4, 5].map(() => place());
+  expect(places.some(isFree)).toBe(false);
+  expect(await Promise.race(places)).toBeUndefined();
   expect(performance.now() - since, 'it waits for a place').toBeGreaterThan(45);
-  expect(await Promise.all(places)).toEqual([1, 2, 3, 4, 5].map(() => false));
+  expect(await Promise.all(places)).toEqual([1, 2, 3, 4, 5].map(() => undefined));
   expect(performance.now() - since, 'a crowd that is refused does not ask again at once').toBeGreaterThan(140);
-  expect(admission.place(heartbeat)).toBeUndefined();
-  const vital = admission.count(heartbeat, work);
+  const beat = place(heartbeat);
+  if (!isFree(beat)) expect.fail('what is vital waits');
+  const vital = (beat as Place).work(work);
   ends[0]!();
   await begun[0];
-  expect(admission.place(createTask)).toBeUndefined();
+  expectFree(place());
   for (const end of ends) end();
   await Promise.all([...begun, vital]);
 });
 
-test('who waits has the next place that is free, the first first, also where one did nothing with his', async () => {
-  const admission = createAdmission({ atOnce: 1, turnMs: 60_000 });
-  const { ends, work } = lasting();
-  const first = admission.count(createTask, work);
+test('who waits has the next place that is free, the first first, and nobody overtakes', async () => {
+  const { place, work, ends, begin } = startWith({ atOnce: 1, waitMs: 60_000 });
+  const first = begin();
   const taken: string[] = [];
   const waiting = ['one', 'two', 'three'].map(async (name) => {
-    expect(await admission.place(createTask)).toBe(true);
+    const free = (await place())!;
     taken.push(name);
-    if (name === 'two') await admission.count(createTask, work);
+    // The first does nothing with it.
+    if (name === 'two') await free.work(work);
+    free.leave();
   });
   ends[0]!();
   await first;
+  expect(isFree(place()), 'nobody overtakes').toBe(false);
   await expect.poll(() => taken, { interval: 10 }).toEqual(['one', 'two']);
-  expect(admission.place(createTask)).toBeDefined();
   ends[1]!();
   await Promise.all(waiting);
   expect(taken).toEqual(['one', 'two', 'three']);
 });
 
-test('work that fails gives its place back', async () => {
-  const admission = createAdmission({ atOnce: 1 });
-  await expect(admission.count(createTask, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
-  expect(admission.place(createTask)).toBeUndefined();
+test('never are more worked on at once than may be, also when the bodies of all come at the same time', async () => {
+  const { place } = startWith({ atOnce: 4, waitMs: 60_000 });
+  let [given, working, most] = [0, 0, 0];
+  let come = () => {};
+  const bodies = new Promise<void>((resolve) => (come = resolve));
+  const work = async () => {
+    working += 1;
+    most = Math.max(most, working);
+    await setImmediate();
+    working -= 1;
+  };
+  const all = Array.from({ length: 12 }, async () => {
+    const free = (await place())!;
+    given += 1;
+    if (given === 12) come();
+    await bodies;
+    await free.work(work);
+    free.leave();
+  });
+  await Promise.all(all);
+  expect(most).toBe(4);
 });
 
-test('what reads waits for its turn, and not for long; what changes something does not wait for it', async () => {
-  const admission = createAdmission({ atOnce: 4, turnMs: 50 });
-  const ends: (() => void)[] = [];
-  const work = () => new Promise<void>((resolve) => void ends.push(resolve));
-  const begun = [1, 2, 3].map(() => admission.count(listTasks, work));
-  const late = [1, 2, 3, 4].map(() => admission.count(listTasks, work));
-  expect(admission.place(listTasks), 'more than so many do not wait').toBeDefined();
-  expect(admission.place(createTask), 'who waits for a turn takes no place').toBeUndefined();
-  await Promise.all(late.map((list) => expect(list).rejects.toMatchObject({ code: 'overloaded' })));
-  await admission.count(createTask, async () => {});
-  const next = admission.count(listTasks, async () => 'read');
+test('who does nothing with a place does not keep it from others, and is worked for before those who wait', async () => {
+  const { place, work, ends } = startWith({ atOnce: 1, waitMs: 60_000 });
+  const slow = place() as Place;
+  const other = (await place())!;
+  const order: string[] = [];
+  const others = other.work(work).then(() => void order.push('other'));
+  const third = (async () => (await place())!.work(async () => void order.push('third')))();
+  const slows = slow.work(async () => void order.push('slow'));
   ends[0]!();
-  expect(await next).toBe('read');
-  expect(ends, 'who was refused is not read for').toHaveLength(3);
+  await others;
+  other.leave();
+  await slows;
+  slow.leave();
+  await third;
+  expect(order).toEqual(['other', 'slow', 'third']);
+});
+
+test('a place is free when the work has ended, whoever has been answered before; also when it fails', async () => {
+  const { place, work, ends } = startWith({ atOnce: 1 });
+  const late = place() as Place;
+  const working = late.work(work);
+  late.leave();
+  expect(isFree(place())).toBe(false);
+  ends[0]!();
+  await working;
+  const failing = startWith({ atOnce: 1 });
+  const fails = failing.place() as Place;
+  await expect(fails.work(() => Promise.reject(new Error('no')))).rejects.toThrow('no');
+  expect(isFree(failing.place()), 'it is not answered yet').toBe(false);
+  const throwing = startWith({ atOnce: 1 });
+  const throws = throwing.place() as Place;
+  const thrown = () => {
+    throw new Error('at once');
+  };
+  expect(() => throws.work(thrown)).toThrow('at once');
+  throws.leave();
+  expectFree(throwing.place());
+});
+
+test('who hung up has no place, and is no refusal', async () => {
+  const { place, ends, begin } = startWith({ atOnce: 1, waitMs: 50, refusals: { atOnce: 1, aSecond: 0 } });
+  const begun = begin();
+  const gone = { destroyed: true };
+  expect(await Promise.all([place(createTask, gone), place(createTask, gone)])).toEqual([undefined, undefined]);
+  expect(await place(), 'a refusal was left').toBeUndefined();
+  const waiting = [place(createTask, gone), place()];
+  ends[0]!();
+  await begun;
+  expect(await waiting[0]).toBeUndefined();
+  (await waiting[1])!.leave();
+});
+
+test('what reads waits for its turn; what changes something does not wait for it', async () => {
+  const { place, ends, begin } = startWith({ atOnce: 1, readsAtOnce: 3, waitMs: 50 });
+  const begun = [1, 2, 3].map(() => begin(listTasks));
+  expect(await Promise.all([1, 2, 3, 4].map(() => place(listTasks)))).toEqual([1, 2, 3, 4].map(() => undefined));
+  expectFree(place());
+  const next = place(listTasks);
+  ends[0]!();
+  expect(await next).toBeDefined();
   for (const end of ends) end();
   await Promise.all(begun);
 });

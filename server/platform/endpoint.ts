@@ -5,7 +5,7 @@ import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import type { Hono } from 'hono';
 import type { z } from 'zod';
-import type { Admission } from './admission.ts';
+import type { Admission, Place } from './admission.ts';
 import { type Authenticator, authenticate, authorise, credentialIn, type Principal } from './auth.ts';
 import { inTurn, readJson, readText } from './body.ts';
 import type { Ctx, Deps, HangUp } from './ctx.ts';
@@ -145,7 +145,7 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
   const excess = excessAnswer(edge.deps.log, always);
   const parseParams = endpoint.params && quickParse(endpoint.params);
   const parseBody = endpoint.body && quickParse(endpoint.body);
-  const answer = async (asking: Asking): Promise<Answer> => {
+  const answer = async (asking: Asking, place: Place): Promise<Answer> => {
     const { incoming } = asking;
     const requestId = requestIdOf(incoming);
     let headers = always;
@@ -163,9 +163,7 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
       // Before the rest is looked at: a stranger learns nothing about what a body should be.
       authorise(endpoint, principal, params);
       if (endpoint.ownership === 'path')
-        await withDeadline(
-          edge.admission.count(endpoint, () => refuseForeign(endpoint, principal, params, edge.owners)),
-        );
+        await withDeadline(place.work(() => refuseForeign(endpoint, principal, params, edge.owners)));
       const query = endpoint.query ? fitting(endpoint.query.safeParse(storable(asking.query)), '#/query') : {};
       if (endpoint.yaml && isYaml(headerOf(incoming, 'content-type'))) {
         const text = await readText(incoming);
@@ -179,9 +177,7 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
         authorise(endpoint, principal, params);
       }
       const ctx = new Asked(edge.deps, principal, requestId, address, asking);
-      const work = edge.admission.count(endpoint, () =>
-        promised(verb(ctx, { params, query, body } as InputOf<Endpoint>)),
-      );
+      const work = place.work(() => promised(verb(ctx, { params, query, body } as InputOf<Endpoint>)));
       // A poll waits by itself, for as long as it was asked to.
       const said = await (endpoint.waits ? work : withDeadline(work));
       const status = (query as { dry_run?: unknown }).dry_run === true ? 200 : (endpoint.status ?? 200);
@@ -193,12 +189,17 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
     } catch (error) {
       const dated = ['date', edge.deps.clock.date(), ...headers];
       return problemAnswer(yaml ? yaml.located(error) : error, requestId, edge.deps.log, dated);
+    } finally {
+      place.leave();
     }
   };
   // Before it is known who asks: a stranger learns nothing by it, and who is refused is not to cost what others do.
   const refuse = ({ incoming }: Asking) => excess(requestIdOf(incoming), edge.deps.clock.date());
-  return (asking) =>
-    edge.admission.place(endpoint)?.then((taken) => (taken ? answer(asking) : refuse(asking))) ?? answer(asking);
+  return (asking) => {
+    const place = edge.admission.place(endpoint, asking.incoming.socket);
+    if (!(place instanceof Promise)) return answer(asking, place);
+    return place.then((free) => (free ? answer(asking, free) : refuse(asking)));
+  };
 }
 
 /** A body with those of its members that came as query parameters. */
