@@ -77,6 +77,29 @@ test('no statement waits behind one that runs while another connection of its po
   }
 });
 
+test('what waits its turn when the pools are closed is done, or given up where it takes too long, and no connection stays', async () => {
+  const database = await createDatabase(await testPostgres());
+  const db = openDatabase(database.url);
+  const other = postgres(database.url, { max: 1 });
+  const outcomes = (pool: typeof db.hot, statement: string) =>
+    Promise.allSettled(Array.from({ length: 5 * pool.options.max }, () => pool.unsafe(statement)));
+  const connections = async () => [...(await other`select from pg_stat_activity where application_name ~ '^muster'`)];
+  try {
+    await other`select pg_advisory_lock(1)`;
+    const done = outcomes(db.hot, 'select pg_sleep(0.05)');
+    const givenUp = outcomes(db.admin, 'select pg_advisory_xact_lock(1)');
+    await expect.poll(connections).toHaveLength(db.hot.options.max + db.admin.options.max);
+    await db.close();
+    expect((await done).filter(({ status }) => status === 'rejected')).toEqual([]);
+    expect((await givenUp).filter(({ status }) => status === 'fulfilled')).toEqual([]);
+    await other`select pg_advisory_unlock(1)`;
+    await expect.poll(connections).toEqual([]);
+  } finally {
+    await other.end();
+    await database.drop();
+  }
+});
+
 describe('a server', () => {
   test.each(['fsync', 'full_page_writes'])('with %s = off is refused by that name', async (name) => {
     const scratch = scratchFolder('refused');

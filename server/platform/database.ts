@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js';
 import { migrate } from 'drizzle-orm/postgres-js/migrator';
 import postgres from 'postgres';
+import { withDeadline } from './deadline.ts';
 import { packageFile } from './package-file.ts';
 import { watchedSocket } from './silent-socket.ts';
 
@@ -97,9 +98,25 @@ export function openDatabase(url: string, { hotConnections = 8, adminConnections
     orm: drizzle(client),
     session,
     async close() {
-      await Promise.all([hot, admin, loops, session, client].map((it) => it.end({ timeout: 2 })));
+      await Promise.all([hot, admin, loops, session, client].map(endPool));
     },
   };
+}
+
+/** How long a pool that is ended has to come to what waits, and then to finish what runs, in seconds. */
+const END_SECONDS = 2;
+
+/**
+ * Ends a pool. The driver's `end` waits for what runs, and forgets what waits its turn: connections come back for that, and stay for ever.
+ * So a statement goes behind all others: once its turn has come, however it ends, none waits; where it does not come, all are given up.
+ */
+async function endPool(pool: Sql): Promise<void> {
+  const last = pool`select 1`.catch(() => {});
+  const timeout = await withDeadline(last, END_SECONDS * 1_000).then(
+    () => END_SECONDS,
+    () => 0,
+  );
+  await pool.end({ timeout });
 }
 
 /** A database that must not be used, and why. */
