@@ -64,10 +64,12 @@ export async function refreshTables(session: Sql, worn: readonly Worn[]): Promis
   try {
     // One statement a table: each has its own time.
     for (const { table } of analyzed!) await session`analyze (skip_locked) ${session(table)}`;
-  } finally {
-    // After a failure it takes back what was done.
-    await session`commit`;
+  } catch (error) {
+    // What went wrong is the first error: where the connection is gone, this one fails too.
+    await session`rollback`.catch(() => {});
+    throw error;
   }
+  await session`commit`;
 }
 
 /** Whether the database answers. */
