@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { cp } from 'node:fs/promises';
+import { cp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { freePort } from '@muster/server/platform/embedded-postgres/server';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '@muster/server/platform/embedded-postgres/start';
@@ -33,6 +33,14 @@ async function makeCluster(): Promise<string> {
   return join(scratch.path, CLUSTER);
 }
 
+/** Copied beside its place and renamed: what was cut short is never taken for a cluster. */
+async function copyCluster(from: string, to: string): Promise<void> {
+  const copy = `${to}.copy`;
+  await rm(copy, { recursive: true, force: true });
+  await cp(from, copy, { recursive: true });
+  await rename(copy, to);
+}
+
 /** A whole Postgres under the hand of a test: killed, frozen, started again on its port and its data. Fully durable. */
 export class KillablePostgres {
   readonly #scratch: ScratchFolder;
@@ -49,7 +57,7 @@ export class KillablePostgres {
   static async start({ folder }: { folder?: string | undefined } = {}): Promise<KillablePostgres> {
     const scratch = folder ? { path: folder, remove() {} } : scratchFolder('killable-postgres');
     const place = join(scratch.path, CLUSTER);
-    if (!existsSync(place)) await cp(await aCluster(), place, { recursive: true });
+    if (!existsSync(place)) await copyCluster(await aCluster(), place);
     const port = await freePort();
     return new KillablePostgres(scratch, port, await startEmbeddedPostgres(optionsOf(scratch, port)));
   }
