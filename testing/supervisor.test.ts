@@ -144,6 +144,11 @@ describe('the product', () => {
   });
 });
 
+test('several coordinators are refused an empty DATABASE_URL: it would be a database each', async () => {
+  const apart = supervisor.coordinators(2, { env: { DATABASE_URL: '' } });
+  await expect(apart).rejects.toThrow(/one database.*empty DATABASE_URL/);
+});
+
 test('nothing is left behind when the test process itself is killed', async () => {
   const place = scratchFolder('left-behind');
   const program = `

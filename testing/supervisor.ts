@@ -41,7 +41,7 @@ export interface AgentProcessOptions {
 export interface Supervisor {
   /** Without `DATABASE_URL` in `env`: on a new database; with it empty: on its own embedded Postgres. */
   coordinator(options?: CoordinatorProcessOptions): Promise<CoordinatorProcess>;
-  /** So many of them at once on one database, with one admin key. */
+  /** So many of them at once on one database, with one admin key. An empty `DATABASE_URL` is refused: each would be alone with its own. */
   coordinators(count: number, options?: CoordinatorProcessOptions): Promise<CoordinatorProcess[]>;
   agent(options: AgentProcessOptions): Promise<TestProcess>;
   /** `folder`: where its data goes; a scratch folder unless said. */
@@ -92,6 +92,10 @@ export function createSupervisor(): Supervisor {
     coordinator: async ({ env = {}, name = 'coordinator' } = {}) => coordinator(name, await settled(env)),
     async coordinators(count, { env = {}, name = 'coordinator' } = {}) {
       const one = await settled(env);
+      if (!one.DATABASE_URL)
+        throw new Error(
+          'coordinators are on one database: with an empty DATABASE_URL each would be on its own Postgres',
+        );
       return Promise.all(Array.from({ length: count }, (_, n) => coordinator(`${name} ${n}`, one)));
     },
     agent: async (options) => supervise(await agentProcess(options, folder(options.name ?? 'agent'))),
