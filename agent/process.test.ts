@@ -15,7 +15,8 @@ afterEach(() => {
 function run(script: string, args: string[], env: Record<string, string> = {}) {
   const path = fileURLToPath(new URL(script, import.meta.url));
   const argv = ['--conditions=development', '--import', 'tsx', path, ...args];
-  const child = spawn(process.execPath, argv, { env: { PATH: process.env.PATH, ...env }, stdio: 'pipe' });
+  const { PATH, TMPDIR } = process.env;
+  const child = spawn(process.execPath, argv, { env: { PATH, TMPDIR, ...env }, stdio: 'pipe' });
   children.push(child);
   const said = { out: '', err: '' };
   child.stdout.on('data', (chunk) => (said.out += chunk));
