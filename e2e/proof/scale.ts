@@ -8,7 +8,7 @@ export const WHOLE = SCALE > 1;
 /** Whole, it takes long, on a machine that does other things longer. */
 export const TIMEOUT_MS = WHOLE ? 3_600_000 : 120_000;
 /** How many times as long as promised things may take: once in a suite of its own, unless said; a fiftieth runs on whatever machine tests run on. */
-export const SLACK = Number(process.env.PROOF_SLACK ?? (WHOLE ? 1 : 10));
+export const SLACK = Number(process.env.PROOF_SLACK ?? (WHOLE ? 1 : 5));
 /** What chance decides: the same seed, the same load and the same faults in the same order. */
 export const SEED = seedOf('PROOF_SEED');
 
