@@ -1,8 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { createClient } from '@muster/shared/client';
 import { listAgents } from '@muster/shared/contract/agents';
 import { createEnrollmentToken } from '@muster/shared/contract/enrollment';
-import { createTask } from '@muster/shared/contract/tasks';
 import { replayTrust } from '@muster/shared/contract/trust';
 import { fenceOf } from '@muster/shared/ids';
 import {
@@ -20,22 +18,18 @@ import { randomOf } from '@muster/testing/random';
 import postgres, { type Sql } from 'postgres';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { inParallel } from '../fixtures/network.ts';
-import { persist } from '../invariants/cluster.ts';
 import { type Keeper, keeperOf } from './keeper.ts';
 import { part, SEED, SLACK, tell, timesOf, WHOLE } from './scale.ts';
+import { submitAll } from './submitters.ts';
 
 const SUBMITS = part(100_000);
-const CLIENTS = 32;
 const KILLS = { agent: part(120), coordinator: part(60), postgres: part(20) };
 const LEAVES = part(20);
 const AGENTS = WHOLE ? 12 : 3;
 const COORDINATORS = WHOLE ? 3 : 2;
 const SLOTS = 16;
-/** How long a submitter thinks between two submits, in milliseconds, and a task takes at most: so that it lasts as long as the kills. */
-const THINK_MS = WHOLE ? 230 : 50;
-const TASK_MS = WHOLE ? 1_500 : 100;
 /** Between two kills, at most. */
-const CALM_MS = WHOLE ? 6_000 : 1_200;
+const CALM_MS = WHOLE ? 6_000 : 600;
 /** How soon what an agent had is queued again, in milliseconds, at the 99th percentile. */
 const SOON_MS = { silent: 32_000 * SLACK, reborn: 1_000 * SLACK, left: 1_000 * SLACK };
 
@@ -93,33 +87,6 @@ async function startWorld(supervisor: Supervisor): Promise<World & { url: string
   const sql = postgres(database.url, { max: 4, onnotice: () => {}, backoff: () => 0.1, fetch_types: false });
   const detections = { silent: [], reborn: [], left: [] };
   return { url, sql, history, database, coordinators: keeperOf(coordinators), agents: keeperOf(agents), detections };
-}
-
-/** Submits as that many clients, each one after the other, to any coordinator and until it is answered. */
-async function submitAll({ url, history, coordinators }: World & { url: string }): Promise<void> {
-  const random = randomOf(SEED);
-  const anywhere = (at: unknown, init?: RequestInit) => {
-    const to = random.pick([...coordinators.ready]);
-    return fetch(String(at).replace(url, to.url), init);
-  };
-  const admin = createClient({ url, credential: ADMIN_KEY, fetch: anywhere as typeof fetch });
-  await inParallel(Array.from({ length: SUBMITS }), CLIENTS, async (_, n) => {
-    await pause(random.between(0, 2 * THINK_MS));
-    const body = {
-      task_type: 'sleep',
-      input_data: { seconds: random.below(TASK_MS) / 1_000 },
-      max_retries: 20,
-      retry_policy: 'fixed' as const,
-      retry_base_ms: 10,
-    };
-    const headers = { 'idempotency-key': `kills-${n}` };
-    await persist(() =>
-      history.call(`client-${n % CLIENTS}`, 'submit', {}, async () => {
-        const { task_id } = await admin(createTask, { body }, { headers });
-        return { task_id };
-      }),
-    );
-  });
 }
 
 /** When the last of what an agent had at a time was taken from it, by the database's clock; undefined where it had nothing. */
@@ -242,7 +209,7 @@ test(
   async () => {
     const { sql, history, detections } = world;
     const began = performance.now();
-    const [struck] = await Promise.all([wreak(world), submitAll(world)]);
+    const [struck] = await Promise.all([wreak(world), submitAll(world, SUBMITS, ADMIN_KEY)]);
     await drained(sql);
     const seconds = (performance.now() - began) / 1_000;
 
