@@ -12,11 +12,12 @@ import { RawAgent } from '../fixtures/raw-agent.ts';
 import { part, SLACK, tell, timesOf, WHOLE } from './scale.ts';
 
 const range = (length: number) => Array.from({ length }, (_, n) => n);
-const PHASE_MS = WHOLE ? 20_000 : 1_000;
+/** How long is counted what is done, once it has been going for a while: at first what was submitted is not done yet. */
+const [WARM_MS, PHASE_MS] = WHOLE ? [2_000, 8_000] : [0, 1_000];
 /** Submits in flight, of which those are taken that most is done with. */
 const PEAKS = WHOLE ? [32, 128, 256, 512] : [32];
-/** How often the peak and the overload are gone through in turns: what else the machine does falls on both. */
-const ROUNDS = WHOLE ? 3 : 1;
+/** How often the peak and the overload are gone through in turns, now one first and now the other: what else the machine does falls on both. */
+const ROUNDS = WHOLE ? 10 : 1;
 /** How many times the peak is offered; in a fiftieth that is of a coordinator that is still cold, which soon does more. */
 const TIMES = WHOLE ? 3 : 8;
 /** What agents there are is not to be what is too little. */
@@ -84,9 +85,11 @@ test(
     await eventually(async () => expect(await completed()).toBe(acked), { timeoutMs: 60_000 });
     /** What was done a second while so many submits were in flight, or so many came a second. */
     const phase = async (how: 'in_flight' | 'a_second', many: number, ...connections: number[]) => {
-      const load = await startLoad(supervisor, 'submit-load', 10, [url, adminKey, how, many, PHASE_MS, ...connections]);
+      const forMs = WARM_MS + PHASE_MS;
+      const load = await startLoad(supervisor, 'submit-load', 10, [url, adminKey, how, many, forMs, ...connections]);
       let over = false;
       const beats = beatUntil(() => over, agents, histories[how]);
+      await pause(WARM_MS);
       const [before, since] = [await completed(), performance.now()];
       await pause(PHASE_MS);
       const done = (1_000 * ((await completed()) - before)) / (performance.now() - since);
@@ -104,10 +107,14 @@ test(
     const best = searched.reduce((most, it) => (it.done > most.done ? it : most));
     const peaks = WHOLE ? [] : [best];
     const crowds: Phase[] = [];
-    for (const _ of range(ROUNDS)) {
-      if (WHOLE) peaks.push(await phase('in_flight', best.many));
+    const peak = async () => void peaks.push(await phase('in_flight', best.many));
+    const overload = async () => {
       const most = Math.max(best.done, ...peaks.map(({ done }) => done));
       crowds.push(await phase('a_second', TIMES * most, CONNECTIONS));
+    };
+    for (const n of range(ROUNDS)) {
+      const turns = WHOLE ? [peak, overload] : [overload];
+      for (const turn of n % 2 === 0 ? turns : turns.toReversed()) await turn();
     }
     const [row] = await sql<[{ completed: number; lost: number }]>`
       select count(*) filter (where status = 'COMPLETED')::int as completed, count(*) filter (where status = 'LOST')::int as lost from runs`;
@@ -116,7 +123,7 @@ test(
     const goodput = sum(({ done }) => done) / sum(({ done }) => done, peaks);
     const { entries } = histories.a_second;
     tell('overload', {
-      seconds: ((PEAKS.length + 2 * ROUNDS) * PHASE_MS) / 1_000,
+      seconds: ((searched.length + 2 * ROUNDS) * PHASE_MS) / 1_000,
       acknowledged: acked,
       ...Object.fromEntries(
         searched.map(({ many, done }) => [`done a second with ${many} submits in flight`, Math.round(done)]),
