@@ -73,8 +73,8 @@ function relay(pair: Pair, from: Socket, to: Socket, faults: Faults, judge: (chu
   const inTurn = (deliver: () => unknown) => {
     const due = performance.now() + faults.delayMs + faults.jitterMs * faults.random();
     last = last.then(async () => {
-      const early = due - performance.now();
-      if (early > 0) await pause(early);
+      // A timer may fire a part of a millisecond early.
+      while (performance.now() < due) await pause(due - performance.now());
       await faults.open;
       if (!pair.severed) await deliver();
     });
