@@ -1,4 +1,5 @@
 import type { Endpoint } from '@muster/shared/contract/endpoint';
+import { ProblemError } from '@muster/shared/errors';
 
 /**
  * How many requests that could as well come later are worked on at once. They come and go in bunches, so twice as many as make a
@@ -16,12 +17,15 @@ const WAIT_MS = 500;
  * at once, a crowd that asks again at once left no time for anything else.
  */
 const REFUSALS = { atOnce: 500, aSecond: 200 };
-/** How often it is looked who has waited for too long, and how long who does nothing with a place keeps it from others, in milliseconds. */
+/** How often it is looked who has waited for too long, in milliseconds. */
 const LOOK_MS = 50;
 
 /** Keeps the coordinator free for what leases depend on: of everything else there is only so much at a time. */
 export interface Admission {
-  /** A place, where need be when one is free, the first first; undefined for whoever was too much, or hung up meanwhile. */
+  /**
+   * A place for a request. What changes something waits for its turn here, before it is known who asks; undefined for whoever was too
+   * much, or hung up meanwhile. What reads has its turn later: to learn who asks takes none of the few connections there are for it.
+   */
   place(endpoint: Endpoint, caller: Caller): Place | Promise<Place | undefined>;
 }
 
@@ -30,11 +34,11 @@ export interface Caller {
   readonly destroyed: boolean;
 }
 
-/** Where a request is worked on until it is answered. */
+/** Where a request is worked on, from its turn until it is left. */
 export interface Place {
-  /** Does work. The place may be somebody else's meanwhile, as who sends a body slowly is not to keep it from others: then when one is free, before all who wait. */
-  work<T>(work: () => Promise<T>): Promise<T>;
-  /** It is answered: the place is free as soon as the work has ended, which may take longer. */
+  /** Undefined where it is taken; else a promise of its turn, with those who wait, refused with `overloaded` where it was too much. */
+  turn(): Promise<void> | undefined;
+  /** Gives it to others, for good or until the next turn: who sends a body slowly is not to keep it from them. */
   leave(): void;
 }
 
@@ -44,29 +48,19 @@ export function createAdmission({
   waitMs = WAIT_MS,
   refusals = REFUSALS,
 } = {}): Admission {
-  let left = refusals.atOnce;
-  let lookedAt = performance.now();
-  let looking = false;
-  const lookLater = () => {
-    if (!looking) setTimeout(look, LOOK_MS).unref();
-    looking = true;
-  };
-  const [changing, reading] = [new Line(atOnce, lookLater), new Line(readsAtOnce, lookLater)];
-  const look = () => {
-    const now = performance.now();
-    left = Math.min(refusals.atOnce, left + (refusals.aSecond * (now - lookedAt)) / 1_000);
-    lookedAt = now;
-    looking = false;
-    for (const line of [changing, reading]) {
-      line.takeBack(now - LOOK_MS);
-      left -= line.refuse(now - waitMs, Math.floor(left));
-      if (line.isWaitedIn) lookLater();
-    }
-  };
+  const [changing, reading] = [atOnce, readsAtOnce].map((places) => new Line(places, waitMs, refusals)) as [Line, Line];
   return {
     place(endpoint, caller) {
       if (endpoint.vital) return ALWAYS_FREE;
-      return (reads(endpoint) ? reading : changing).place(caller);
+      if (reads(endpoint)) return new LinePlace(reading, caller);
+      const place = new LinePlace(changing, caller);
+      const turn = place.turn();
+      return turn
+        ? turn.then(
+            () => place,
+            () => undefined,
+          )
+        : place;
     },
   };
 }
@@ -74,131 +68,102 @@ export function createAdmission({
 /** Whether it asks the database something and is answered when that is. */
 const reads = ({ method, waits, lines }: Endpoint): boolean => method === 'GET' && !waits && !lines;
 
-const ALWAYS_FREE: Place = { work: (work) => work(), leave() {} };
+const ALWAYS_FREE: Place = { turn: () => undefined, leave() {} };
+
+class LinePlace implements Place {
+  #isTaken = false;
+  readonly #line: Line;
+  readonly #caller: Caller;
+
+  constructor(line: Line, caller: Caller) {
+    this.#line = line;
+    this.#caller = caller;
+  }
+
+  turn(): Promise<void> | undefined {
+    if (this.#isTaken) return undefined;
+    const taken = this.#line.take(this.#caller);
+    if (taken !== true) return this.#wait(taken);
+    this.#isTaken = true;
+    return undefined;
+  }
+
+  leave(): void {
+    if (this.#isTaken) this.#line.free();
+    this.#isTaken = false;
+  }
+
+  async #wait(taken: Promise<boolean>): Promise<void> {
+    this.#isTaken = await taken;
+    if (!this.#isTaken) throw new ProblemError('overloaded', 'as much is being worked on as may be; try again');
+  }
+}
 
 interface Waiting {
   caller: Caller;
   since: number;
-  give(place: Place | undefined): void;
+  give(isTheirs: boolean): void;
 }
 
-/** So many places, and who waits for one: while anybody does none is free. Says when somebody begins to. */
+/** So many places, and who waits for one, the first first: while anybody does none is free. */
 class Line {
   readonly #places: number;
-  readonly #held: Held[] = [];
+  readonly #waitMs: number;
+  readonly #refusals: typeof REFUSALS;
   readonly #waiting = new Set<Waiting>();
-  /** Whose place was taken back, and what they do when they have one again. */
-  readonly #returning = new Map<Held, () => void>();
+  #taken = 0;
+  #left: number;
+  #lookedAt = performance.now();
+  #isLooking = false;
 
-  readonly #waitedIn: () => void;
-
-  constructor(places: number, waitedIn: () => void) {
+  constructor(places: number, waitMs: number, refusals: typeof REFUSALS) {
     this.#places = places;
-    this.#waitedIn = waitedIn;
+    this.#waitMs = waitMs;
+    this.#refusals = refusals;
+    this.#left = refusals.atOnce;
   }
 
-  get isWaitedIn(): boolean {
-    return this.#waiting.size + this.#returning.size > 0;
-  }
-
-  place(caller: Caller): Place | Promise<Place | undefined> {
-    if (this.#held.length < this.#places) return new Held(this);
-    this.#waitedIn();
+  /** Takes a place at once, or when it is free; false for whoever is refused, or hung up. */
+  take(caller: Caller): true | Promise<boolean> {
+    if (this.#taken < this.#places) {
+      this.#taken += 1;
+      return true;
+    }
+    this.#lookLater();
     return new Promise((give) => void this.#waiting.add({ caller, since: performance.now(), give }));
   }
 
-  hold(place: Held): void {
-    place.at = this.#held.push(place) - 1;
-  }
-
-  /** Resolves when it is held again. */
-  returned(place: Held): Promise<void> {
-    this.#waitedIn();
-    return new Promise((resolve) => {
-      this.#returning.set(place, resolve);
-      this.#give();
-    });
-  }
-
-  free(place: Held): void {
-    this.#returning.delete(place);
-    if (place.at < 0) return;
-    // The last takes its place in the list: one that is made anew for every request takes time.
-    const last = this.#held.pop()!;
-    if (last !== place) {
-      this.#held[place.at] = last;
-      last.at = place.at;
-    }
-    place.at = -1;
-    this.#give();
-  }
-
-  /** Frees the places at which nothing was done since then. */
-  takeBack(then: number): void {
-    for (const place of this.#held.filter(({ idleSince }) => idleSince < then)) this.free(place);
-  }
-
-  /** Refuses so many of those who have waited since then; answers how many it did. */
-  refuse(then: number, most: number): number {
-    let refused = 0;
+  free(): void {
+    this.#taken -= 1;
     for (const waiting of this.#waiting) {
-      if (waiting.since > then) break;
+      if (this.#taken >= this.#places) return;
+      this.#waiting.delete(waiting);
+      if (!waiting.caller.destroyed) this.#taken += 1;
+      waiting.give(!waiting.caller.destroyed);
+    }
+  }
+
+  #lookLater(): void {
+    if (!this.#isLooking) setTimeout(() => this.#look(), LOOK_MS).unref();
+    this.#isLooking = true;
+  }
+
+  /** Refuses who has waited for too long, as many as may be; who hung up goes without. */
+  #look(): void {
+    const now = performance.now();
+    const { atOnce, aSecond } = this.#refusals;
+    this.#left = Math.min(atOnce, this.#left + (aSecond * (now - this.#lookedAt)) / 1_000);
+    this.#lookedAt = now;
+    this.#isLooking = false;
+    for (const waiting of this.#waiting) {
+      if (now - waiting.since < this.#waitMs) break;
       if (!waiting.caller.destroyed) {
-        if (refused === most) break;
-        refused += 1;
+        if (this.#left < 1) continue;
+        this.#left -= 1;
       }
       this.#waiting.delete(waiting);
-      waiting.give(undefined);
+      waiting.give(false);
     }
-    return refused;
-  }
-
-  #give(): void {
-    for (const [place, resolve] of this.#returning) {
-      if (this.#held.length >= this.#places) return;
-      this.#returning.delete(place);
-      this.hold(place);
-      resolve();
-    }
-    for (const waiting of this.#waiting) {
-      if (this.#held.length >= this.#places) return;
-      this.#waiting.delete(waiting);
-      waiting.give(waiting.caller.destroyed ? undefined : new Held(this));
-    }
-  }
-}
-
-/** A place somebody has. */
-class Held implements Place {
-  /** Where it stands among those that are held; below zero when it was taken back, or is free. */
-  at = -1;
-  /** Since when nothing is done at it; never, while something is. */
-  idleSince = performance.now();
-  #left = false;
-  readonly #line: Line;
-
-  constructor(line: Line) {
-    this.#line = line;
-    line.hold(this);
-  }
-
-  work<T>(work: () => Promise<T>): Promise<T> {
-    return this.at < 0 ? this.#line.returned(this).then(() => this.#do(work)) : this.#do(work);
-  }
-
-  leave(): void {
-    this.#left = true;
-    if (this.idleSince !== Number.POSITIVE_INFINITY) this.#line.free(this);
-  }
-
-  #do<T>(work: () => Promise<T>): Promise<T> {
-    const doing = work();
-    this.idleSince = Number.POSITIVE_INFINITY;
-    const done = () => {
-      this.idleSince = performance.now();
-      if (this.#left) this.#line.free(this);
-    };
-    doing.then(done, done);
-    return doing;
+    if (this.#waiting.size > 0) this.#lookLater();
   }
 }

@@ -35,9 +35,12 @@ export async function readText(incoming: Incoming, maxBytes = MAX_BODY_BYTES): P
   const { 'content-length': length, 'content-encoding': encoding } = incoming.headers;
   if (length !== undefined && Number(length) > maxBytes) throw tooLarge(maxBytes);
   if (encoding !== undefined) refusePacked(encoding);
-  const whole = incoming.complete || incoming.readableLength === Number(length);
-  return decode(whole ? take(incoming) : await collect(incoming, maxBytes).catch(cutOff), maxBytes);
+  return decode(hasCome(incoming) ? take(incoming) : await collect(incoming, maxBytes).catch(cutOff), maxBytes);
 }
+
+/** Whether a body is there, as nearly every one is that was sent with its headers. */
+export const hasCome = ({ complete, readableLength, headers }: Incoming): boolean =>
+  complete || readableLength === Number(headers['content-length']);
 
 /** Takes a large body apart when it is its turn. */
 export async function inTurn<T>(work: () => T, vital = false): Promise<T> {
@@ -63,7 +66,7 @@ function parse(text: string): unknown {
   return value;
 }
 
-/** The bytes that came with their headers, as nearly every body's do: nothing has to be waited for. */
+/** The bytes that came with their headers: nothing has to be waited for. */
 function take(incoming: Incoming): Buffer | null {
   const bytes: Buffer | null = incoming.read();
   // To its end, which the connection waits for.

@@ -1,13 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { isIP, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Endpoint, InputOf, ResponseOf } from '@muster/shared/contract/endpoint';
 import { ProblemError } from '@muster/shared/errors';
 import { newId } from '@muster/shared/ids';
 import type { Hono } from 'hono';
 import type { z } from 'zod';
+import { addressOf } from './address.ts';
 import type { Admission, Place } from './admission.ts';
 import { type Authenticator, authenticate, authorise, credentialIn, type Principal } from './auth.ts';
-import { inTurn, readJson, readText } from './body.ts';
+import { hasCome, inTurn, readJson, readText } from './body.ts';
 import type { Ctx, Deps, HangUp } from './ctx.ts';
 import { withDeadline } from './deadline.ts';
 import { invalid } from './errors.ts';
@@ -162,8 +163,9 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
       const params = parseParams ? idsIn(asking.params, parseParams(asking.params)) : {};
       // Before the rest is looked at: a stranger learns nothing about what a body should be.
       authorise(endpoint, principal, params);
-      if (endpoint.ownership === 'path')
-        await withDeadline(place.work(() => refuseForeign(endpoint, principal, params, edge.owners)));
+      await place.turn();
+      if (endpoint.ownership === 'path') await withDeadline(refuseForeign(endpoint, principal, params, edge.owners));
+      if (parseBody && !hasCome(incoming)) place.leave();
       const query = endpoint.query ? fitting(endpoint.query.safeParse(storable(asking.query)), '#/query') : {};
       if (endpoint.yaml && isYaml(headerOf(incoming, 'content-type'))) {
         const text = await readText(incoming);
@@ -172,12 +174,13 @@ function responder(edge: Edge, { endpoint, verb }: Route): (asking: Asking) => P
       const given = yaml ? yaml.value : parseBody && (await readJson(incoming, endpoint.vital, endpoint.bodyBytes));
       const whole = endpoint.flat ? unflattened(endpoint.flat, query as object, given) : given;
       const body = parseBody ? fitting(parseBody(whole), '#') : {};
+      await place.turn();
       if (performance.now() - since > LATE_MS) {
         principal = await principalOf(asking, edge, endpoint, address, true);
         authorise(endpoint, principal, params);
       }
       const ctx = new Asked(edge.deps, principal, requestId, address, asking);
-      const work = place.work(() => promised(verb(ctx, { params, query, body } as InputOf<Endpoint>)));
+      const work = promised(verb(ctx, { params, query, body } as InputOf<Endpoint>));
       // A poll waits by itself, for as long as it was asked to.
       const said = await (endpoint.waits ? work : withDeadline(work));
       const status = (query as { dry_run?: unknown }).dry_run === true ? 200 : (endpoint.status ?? 200);
@@ -231,15 +234,6 @@ export function requestIdOf(incoming: IncomingMessage): string {
 /** A header as Node has it. Two of one name are joined by a comma, or were refused before. */
 const headerOf = ({ headers }: IncomingMessage, name: string): string | undefined =>
   headers[name] as string | undefined;
-
-/** Where the caller is. A proxy adds whom it heard to the end of X-Forwarded-For, some with the port; what stands before may be made up. */
-function addressOf(incoming: IncomingMessage, behindProxy: boolean): string | undefined {
-  const { remoteAddress } = incoming.socket;
-  const heard = behindProxy ? headerOf(incoming, 'x-forwarded-for')?.split(',').at(-1)?.trim() : undefined;
-  if (!heard) return remoteAddress;
-  const plain = heard.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1').replace(/^\[(.*)\](:\d+)?$/, '$1');
-  return isIP(plain) ? plain : remoteAddress;
-}
 
 function principalOf(
   { incoming, path }: Asking,
