@@ -51,6 +51,8 @@ interface World {
   database: KillablePostgres;
   coordinators: Keeper<CoordinatorProcess>;
   agents: Keeper<TestProcess>;
+  /** Which coordinator each agent talks to. */
+  homes: ReadonlyMap<TestProcess, CoordinatorProcess>;
   detections: Detections;
 }
 
@@ -86,7 +88,17 @@ async function startWorld(supervisor: Supervisor): Promise<World & { url: string
   // The driver's look for types is caught by nobody when Postgres is killed under it.
   const sql = postgres(database.url, { max: 4, onnotice: () => {}, backoff: () => 0.1, fetch_types: false });
   const detections = { silent: [], reborn: [], left: [] };
-  return { url, sql, history, database, coordinators: keeperOf(coordinators), agents: keeperOf(agents), detections };
+  const homes = new Map(agents.map((agent, n) => [agent, coordinators[n % coordinators.length]!]));
+  return {
+    url,
+    sql,
+    history,
+    database,
+    coordinators: keeperOf(coordinators),
+    agents: keeperOf(agents),
+    homes,
+    detections,
+  };
 }
 
 /** When the last of what an agent had at a time was taken from it, by the database's clock; undefined where it had nothing. */
@@ -162,12 +174,19 @@ function blows(): Blow[] {
 
 /** Kills one after another; resolves when all that was killed is back. One coordinator is always left alone. */
 async function wreak(world: World): Promise<Record<keyof typeof KILLS, number>> {
-  const { database, coordinators, agents } = world;
+  const { database, coordinators, agents, homes } = world;
   const random = randomOf(SEED + 2);
   const struck = { agent: 0, coordinator: 0, postgres: 0 };
   const watches: Promise<void>[] = [];
-  const free = <P extends TestProcess>(keeper: Keeper<P>, left: number) =>
-    eventually(() => keeper.ready.size > left && random.pick([...keeper.ready]), { timeoutMs: 300_000 });
+  const free = <P extends TestProcess>(keeper: Keeper<P>, left: number, fits: (it: P) => boolean = () => true) => {
+    const choice = () => {
+      const fitting = [...keeper.ready].filter(fits);
+      return keeper.ready.size > left && fitting.length > 0 && random.pick(fitting);
+    };
+    return eventually(choice, { timeoutMs: 300_000 });
+  };
+  /** An agent that leaves while nobody is there to be told is not what is promised. */
+  const isHeard = (agent: TestProcess) => coordinators.ready.has(homes.get(agent)!);
   for (const blow of blows()) {
     await pause(random.between(CALM_MS / 6, CALM_MS));
     if (blow === 'postgres') {
@@ -175,7 +194,7 @@ async function wreak(world: World): Promise<Record<keyof typeof KILLS, number>> 
       await database.restart();
     } else if (blow === 'coordinator') coordinators.strike(await free(coordinators, 1), ['SIGKILL']);
     else if (blow === 'agent') watches.push(killAgent(world, await free(agents, 1), WHOLE && random.below(2) === 0));
-    else watches.push(dismissAgent(world, await free(agents, 1)));
+    else watches.push(dismissAgent(world, await free(agents, 1, isHeard)));
     if (blow !== 'leave') struck[blow] += 1;
   }
   await Promise.all(watches);
