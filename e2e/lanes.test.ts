@@ -72,6 +72,11 @@ test('when no more can be worked on, what is not vital is refused before its bod
     expect(await response.json()).toMatchObject({ code: 'overloaded' });
   }
   expect(await answerTo(await say(network.url, head))).toMatch(/^HTTP\/1\.1 503 /);
+  // Who sent a body slowly waits for a place again.
+  const rest = '"task_type":"work","input_data":null}'.padStart(999);
+  const late = answerTo(slow[0]!);
+  slow[0]!.write(rest);
+  expect(await late).toMatch(/^HTTP\/1\.1 503 /);
   // Nobody asks who it is, and the answer is what every refusal is.
   const stranger = await submit({ 'x-request-id': 'who-am-i' });
   expect(await stranger.json()).toMatchObject({ status: 503, code: 'overloaded', request_id: 'who-am-i' });
