@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { getAgent } from '@muster/shared/contract/agents';
 import { createEnrollmentToken, listEnrollmentTokens } from '@muster/shared/contract/enrollment';
+import { getWorkload } from '@muster/shared/contract/queue';
 import { createSchedule, listExecutions } from '@muster/shared/contract/schedules';
 import { createTask } from '@muster/shared/contract/tasks';
 import { eventually } from '@muster/testing';
@@ -9,7 +10,7 @@ import postgres from 'postgres';
 import { expect, onTestFinished, test } from 'vitest';
 import { holdTables } from './fixtures/held-tables.ts';
 import { makeKey } from './fixtures/keys.ts';
-import { startNetwork, startProcessNetwork, supervise } from './fixtures/network.ts';
+import { startNetwork, startProcessNetwork, supervise, type TestNetwork } from './fixtures/network.ts';
 import { RawAgent } from './fixtures/raw-agent.ts';
 
 /** How many requests that are not vital are worked on at once. */
@@ -182,6 +183,15 @@ test('under a crowd of 3,000 submitters every beat and every result goes through
   }
 });
 
+/** Resolves when so many connections of those for lists and admins wait for a lock. */
+const stuck = ({ sql }: Pick<TestNetwork, 'sql'>, n: number) =>
+  eventually(async () => {
+    const [row] = await sql<[{ n: number }]>`
+      select count(*)::int as n from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock' and application_name = 'muster admin'`;
+    expect(row.n).toBe(n);
+  });
+
 test('lists that hold every connection there is for lists do not delay beats, results or the look at a key', async () => {
   const network = await startNetwork();
   const agent = await network.rawAgent({ slots: 4 });
@@ -200,13 +210,6 @@ test('lists that hold every connection there is for lists do not delay beats, re
     network.databaseUrl,
     'lock table executions, enrollment_tokens in access exclusive mode',
   );
-  const stuck = (n: number) =>
-    eventually(async () => {
-      const [row] = await network.sql<[{ n: number }]>`
-        select count(*)::int as n from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock' and application_name = 'muster admin'`;
-      expect(row.n).toBe(n);
-    });
   const outcomeOf = (list: Promise<unknown>) =>
     list.then(
       () => 'read',
@@ -214,7 +217,7 @@ test('lists that hold every connection there is for lists do not delay beats, re
     );
   const executions = many(50, () => outcomeOf(network.admin(listExecutions, { params: { schedule_id } })));
   // One connection is left to what changes something.
-  await stuck(3);
+  await stuck(network, 3);
   const tokens = many(50, () => outcomeOf(network.admin(listEnrollmentTokens, {})));
   expect(new Set(await Promise.all(tokens)), 'lists that have no connection').toEqual(new Set(['overloaded']));
   const took: number[] = [];
@@ -240,4 +243,16 @@ test('lists that hold every connection there is for lists do not delay beats, re
   await release();
   expect(new Set(await Promise.all(executions))).toEqual(new Set(['overloaded', 'read']));
   await Promise.all(owned);
+});
+
+test('what reads holds no more connections than it has places, also where it asks twice', async () => {
+  const network = await startNetwork();
+  const { agentId: agent_id } = await network.rawAgent();
+  const release = await holdTables(network.databaseUrl, 'lock table leases, ready in access exclusive mode');
+  const seen = Promise.allSettled(many(6, () => network.admin(getWorkload, { params: { agent_id } })));
+  await stuck(network, 3);
+  await network.admin(createEnrollmentToken, { body: { owner: 'acme' } });
+  await stuck(network, 3);
+  await release();
+  await seen;
 });

@@ -21,7 +21,9 @@ export async function getWorkload(ctx: Ctx, classes: Classes, agentId: string) {
   if (!agent) throw notFound('agent', agentId);
   const fitting = classes.all().filter((it) => mismatch(agent, it) === undefined);
   const open = fitting.filter((it) => !classes.isPaused(it)).map((it) => it.class_id);
-  const [runs, ready] = await Promise.all([listLiveRuns(ctx.db.admin, agentId), countReady(ctx.db.admin, open)]);
+  // One after the other: what reads has as many connections as it has places.
+  const runs = await listLiveRuns(ctx.db.admin, agentId);
+  const ready = await countReady(ctx.db.admin, open);
   const capabilities = new Map<string, { capability: string; ready: number; paused: boolean }>();
   for (const it of fitting) {
     const shown = capabilities.get(it.capability) ?? { capability: it.capability, ready: 0, paused: true };

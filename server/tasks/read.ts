@@ -37,10 +37,9 @@ export const errorText = (error: string | null | undefined, reason: string | nul
 /** A task with its data and runs. What agents and submitters sent goes out as it is stored, unparsed. */
 export async function getTask(ctx: Ctx, taskId: string): Promise<JsonText> {
   const row = await findTask(ctx, taskId);
-  const [data, runs] = await Promise.all([
-    store.findTaskData(ctx.db.admin, taskId, row.final_fence),
-    store.listTaskRuns(ctx.db.admin, taskId),
-  ]);
+  // One after the other: what reads has as many connections as it has places.
+  const data = await store.findTaskData(ctx.db.admin, taskId, row.final_fence);
+  const runs = await store.listTaskRuns(ctx.db.admin, taskId);
   const head = JSON.stringify({ ...showTask(row), runs: runs.map(showRun) });
   const tail = `"input_data":${data?.input_data ?? 'null'},"result_data":${data?.result_data ?? 'null'},"error":${errorText(data?.error, row.closed_reason, row.closed_code)}`;
   return new JsonText(`${head.slice(0, -1)},${tail}}`);
