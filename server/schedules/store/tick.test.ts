@@ -251,8 +251,9 @@ describe.each([18, 15] as const)('schedules on Postgres %i', (major) => {
     const ends = ['COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT'];
     const agent = await it.agent();
     const classIds = [await it.classOf('echo')];
-    for (const status of ends) {
-      await it.sql`update schedules set next_run_at = (select muster_now()) - random() * interval '1 s', max_retries = 0`;
+    for (const [n, status] of ends.entries()) {
+      // Each later than the one before: a due time that was there makes no task.
+      await it.sql`update schedules set next_run_at = (select muster_now()) - ${ends.length - n} * interval '1 s', max_retries = 0`;
       const [fired] = await carryOut(it.sql, [await firing(id)]);
       const { runs } = (await it.claim(it.db.hot, [{ ...agent, want: 1 }], classIds)).get(agent.agent_id)!;
       if (status === 'CANCELLED') await cancelTask(it.sql, fired!.task_id!, null);
