@@ -264,9 +264,11 @@ describe.each([18, 15] as const)('what firing makes, on Postgres %i', (major) =>
   });
 
   test('it ends after max_runs, at ends_at, and after its one time; what is due later is not', async () => {
+    const next_run_at = await ago(4);
+    const ends_at = new Date(next_run_at.getTime() + 2_000);
     const ids = [
-      await schedule({ interval_seconds: 1, max_runs: 2, ago: 4 }),
-      await schedule({ interval_seconds: 1, ends_at: await ago(2), ago: 4 }),
+      await schedule({ interval_seconds: 1, max_runs: 2, next_run_at }),
+      await schedule({ interval_seconds: 1, ends_at, next_run_at }),
       await schedule({ interval_seconds: null, at: await ago(1) }),
     ];
     await tick();
