@@ -641,6 +641,22 @@ describe('the end', () => {
     expect(await agent.done).toBe('stopped');
   });
 
+  test('who is told to stop while it leaves a coordinator alone after failures asks at once', async () => {
+    const coordinator = await aCoordinator();
+    const { handler, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler }, slots: 2 });
+    await agent.start();
+    const run = coordinator.hand('wait');
+    await running;
+    coordinator.on('poll', () => 'cut');
+    await expect.poll(() => agent.heard('unreachable').at(-1)?.retry_in_ms).toBeGreaterThan(1_000);
+    coordinator.off('poll');
+    const toldAt = performance.now();
+    await agent.stop();
+    expect(performance.now() - toldAt).toBeLessThan(1_000);
+    expect(await coordinator.result(run)).toMatchObject({ outcome: 'RETURNED' });
+  });
+
   test('a drain that takes too long returns what is left', async () => {
     const coordinator = await aCoordinator();
     const { handler, running } = untilAborted();

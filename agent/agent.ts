@@ -242,7 +242,7 @@ class AgentLife {
     const { slots_free, runs, lease_ttl_ms } = beat;
     this.#events.emit('beat', { slots_free, runs, lease_ttl_ms });
     if (this.#fenced) this.#events.emit('recovered', {});
-    if (this.#beatFailed) this.#exchange.reachable();
+    if (this.#beatFailed) this.#exchange.goOn();
     this.#fenced = false;
     this.#beatFailed = false;
     for (const id of lost) this.#abortLive(id, 'lease-lost');

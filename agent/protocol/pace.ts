@@ -9,7 +9,8 @@ export class Pace {
   #failures = 0;
   #notBefore = 0;
 
-  succeeded(): void {
+  /** Forgets the failures there were. */
+  startOver(): void {
     this.#failures = 0;
   }
 
@@ -17,12 +18,12 @@ export class Pace {
   failed(): number {
     this.#failures += 1;
     const delay = backoffMs('exponential', this.#failures, Math.random(), { baseMs: BASE_MS, capMs: CAP_MS });
-    return Math.round(Math.max(delay, this.#notBefore - performance.now()));
+    return Math.round(Math.max(delay, this.heldOffMs));
   }
 
-  /** Whether the coordinator asked for a pause that is not over. */
-  get heldOff(): boolean {
-    return performance.now() < this.#notBefore;
+  /** How much is left of the pause the coordinator asked for. */
+  get heldOffMs(): number {
+    return Math.max(0, this.#notBefore - performance.now());
   }
 
   /** The coordinator asked for this pause; a spread keeps those it asked from returning together. */

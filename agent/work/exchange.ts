@@ -70,12 +70,11 @@ export class Exchange {
     });
   };
 
-  /** The coordinator is back: what waits for a pause to end goes now, unless the pause was its own wish. */
-  reachable(): void {
-    if (!this.#pause || this.#deps.pace.heldOff) return;
-    clearTimeout(this.#pause);
-    this.#pause = undefined;
-    this.wake();
+  /** What waits for a pause to end goes now, or as soon as the coordinator itself wishes. */
+  goOn(): void {
+    const { pace } = this.#deps;
+    pace.startOver();
+    if (this.#pause) this.#pauseFor(pace.heldOffMs);
   }
 
   /** Asks for no more work. What the aborted poll may have been handed is asked for once more, to be returned. */
@@ -83,6 +82,7 @@ export class Exchange {
     this.#asking = false;
     this.#healing = this.#parked !== undefined;
     this.#parked?.abort();
+    this.goOn();
     this.wake();
   }
 
@@ -186,7 +186,7 @@ export class Exchange {
     const sent = batch.length ? { results: batch.map(({ result }) => result) } : {};
     try {
       const reply = await coordinator.poll({ boot_id: bootId, ...body, ...named, ...sent }, signal);
-      pace.succeeded();
+      pace.startOver();
       if (results.confirm(batch, reply.results)) this.#wait('the coordinator left results unconfirmed');
       const cancel = this.#ended ? [] : (reply.cancel ?? []);
       this.#receive(reply.runs);
@@ -230,10 +230,15 @@ export class Exchange {
     if (this.#pause || this.#ended) return;
     const retryInMs = this.#deps.pace.failed();
     this.#deps.emit('unreachable', { message, retry_in_ms: retryInMs });
+    this.#pauseFor(retryInMs);
+  }
+
+  #pauseFor(ms: number): void {
+    clearTimeout(this.#pause);
     this.#pause = setTimeout(() => {
       this.#pause = undefined;
       this.wake();
-    }, retryInMs);
+    }, ms);
   }
 }
 
