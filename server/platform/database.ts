@@ -111,6 +111,8 @@ const END_SECONDS = 2;
  * So a statement goes behind all others: once its turn has come, however it ends, none waits; where it does not come, all are given up.
  */
 async function endPool(pool: Sql): Promise<void> {
+  // A connection made for that has no use for arrays: see `withArrays` for what becomes of a look that is cut off.
+  pool.options.fetch_types = false;
   const last = pool`select 1`.catch(() => {});
   const timeout = await withDeadline(last, END_SECONDS * 1_000).then(
     () => END_SECONDS,
