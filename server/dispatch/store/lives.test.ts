@@ -57,7 +57,7 @@ describe.each([18, 15] as const)('the lives of agents on Postgres %i', (major) =
 
   describe('a beat', () => {
     test('moves the lease by its length, and says which runs are held and which are to stop', async () => {
-      const [agent, other] = [await it.agent({ lease_seconds: 1 }), await it.agent()];
+      const [agent, other] = [await it.agent({ lease_seconds: 10 }), await it.agent()];
       const [held, stopped, foreign] = [await lease(agent), await lease(agent), await lease(other)];
       await cancelTask(it.sql, stopped.task_id, null);
       await noteRuns(it.db.hot, [{ ...agent, fence: held.fence, started: true, progress: null }]);
