@@ -13,7 +13,7 @@ const CLIENTS = 32;
 /** How many tasks come in one request, every other time. */
 const BATCH = WHOLE ? 2 : 20;
 /** How long a submitter thinks between two requests, in milliseconds, so that it lasts as long as the kills. */
-const THINK_MS = WHOLE ? 345 : 200;
+const THINK_MS = WHOLE ? 550 : 200;
 /** How long a task takes, in milliseconds; in a fiftieth all the same, as those that end together are reported together, which is sooner done. */
 const TASK_MS = WHOLE ? { from: 0, to: 1_500 } : { from: 40, to: 40 };
 
