@@ -572,8 +572,7 @@ describe('results', () => {
     coordinator.off('poll');
     coordinator.off('heartbeat');
     await agent.hears('reported');
-    const told = coordinator.of('poll').flatMap(({ body }) => body.results ?? []);
-    expect(told.every(({ run_id, outcome }) => run_id === run && outcome === 'COMPLETED')).toBe(true);
+    expect(told(coordinator).every(({ run_id, outcome }) => run_id === run && outcome === 'COMPLETED')).toBe(true);
     expect(coordinator.of('register')).toHaveLength(1);
   });
 
@@ -624,6 +623,9 @@ async function anUndelivered(coordinator: FakeCoordinator) {
   return { key_dir, run, bootId: agent.heard('started')[0]!.boot_id };
 }
 
+/** All results that were told. */
+const told = (coordinator: FakeCoordinator) => coordinator.of('poll').flatMap(({ body }) => body.results ?? []);
+
 const bootOf = (assertion: string | undefined) => assertion && decodeJwt(assertion).boot_id;
 
 describe('the end', () => {
@@ -632,29 +634,45 @@ describe('the end', () => {
     const { handler, reason, running } = untilAborted();
     const agent = anAgent(coordinator, { handlers: { wait: handler } });
     await agent.start();
-    const run = coordinator.hand('wait');
+    coordinator.hand('wait');
     await running;
     await agent.stop();
     expect(await reason).toBe('stopped');
-    expect(await coordinator.result(run)).toMatchObject({ outcome: 'RETURNED' });
     expect(coordinator.of('leave')).toHaveLength(1);
+    // To leave is to give back: nobody waits until that was told twice.
+    expect(told(coordinator)).toEqual([]);
     expect(await agent.done).toBe('stopped');
   });
 
-  test('who is told to stop while it leaves a coordinator alone after failures asks at once', async () => {
+  test('where leaving is not heard, what was given back is told by the next life', async () => {
     const coordinator = await aCoordinator();
+    const key_dir = aFolder();
     const { handler, running } = untilAborted();
-    const agent = anAgent(coordinator, { handlers: { wait: handler }, slots: 2 });
+    const agent = anAgent(coordinator, { key_dir, handlers: { wait: handler } });
     await agent.start();
     const run = coordinator.hand('wait');
     await running;
-    coordinator.on('poll', () => 'cut');
+    coordinator.on('leave', () => 'cut');
+    await agent.stop();
+    expect(agent.heard('warning')).toMatchObject([{ message: expect.stringContaining('leaving was not heard') }]);
+    expect(told(coordinator)).toEqual([]);
+    await anAgent(coordinator, { key_dir, handlers: { wait: handler } }).start();
+    expect(told(coordinator)).toMatchObject([{ run_id: run, outcome: 'RETURNED' }]);
+    await expect.poll(() => readdirSync(join(key_dir, 'outbox'))).toEqual([]);
+  });
+
+  test('who is told to stop while it leaves a coordinator alone after failures tells its results at once', async () => {
+    const coordinator = await aCoordinator();
+    const agent = anAgent(coordinator);
+    await agent.start();
+    coordinator.on('poll', ({ body }) => (body.results ? 'cut' : undefined));
+    const run = coordinator.hand('echo', 1);
     await expect.poll(() => agent.heard('unreachable').at(-1)?.retry_in_ms).toBeGreaterThan(1_000);
     coordinator.off('poll');
     const toldAt = performance.now();
     await agent.stop();
     expect(performance.now() - toldAt).toBeLessThan(1_000);
-    expect(await coordinator.result(run)).toMatchObject({ outcome: 'RETURNED' });
+    expect(agent.heard('reported')).toMatchObject([{ run_id: run, outcome: 'COMPLETED', applied: true }]);
   });
 
   test('a drain that takes too long returns what is left', async () => {
@@ -662,10 +680,11 @@ describe('the end', () => {
     const { handler, running } = untilAborted();
     const agent = anAgent(coordinator, { handlers: { wait: handler }, drain_timeout_ms: 100 });
     await agent.start();
-    const run = coordinator.hand('wait');
+    coordinator.hand('wait');
     await running;
     await agent.drain();
-    expect(await coordinator.result(run)).toMatchObject({ outcome: 'RETURNED' });
+    expect(coordinator.of('leave')).toHaveLength(1);
+    expect(told(coordinator)).toEqual([]);
   });
 
   test('start waits for a coordinator that is not there yet', async () => {

