@@ -644,6 +644,48 @@ describe('the end', () => {
     expect(await agent.done).toBe('stopped');
   });
 
+  test.each([
+    ['is cut off', 'cut'],
+    ['is refused for a while', { status: 503, code: 'overloaded' }],
+  ] as const)('leaving that %s is told again while something is given back by it', async (_, answer) => {
+    const coordinator = await aCoordinator();
+    const key_dir = aFolder();
+    const { handler, running } = untilAborted();
+    const agent = anAgent(coordinator, { key_dir, handlers: { wait: handler } });
+    await agent.start();
+    coordinator.hand('wait');
+    await running;
+    coordinator.on('leave', () => (coordinator.of('leave').length < 3 ? answer : undefined));
+    await agent.stop();
+    expect(coordinator.of('leave')).toHaveLength(3);
+    expect(agent.heard('warning')).toEqual([]);
+    expect(told(coordinator)).toEqual([]);
+    expect(readdirSync(join(key_dir, 'outbox'))).toEqual([]);
+  });
+
+  test('leaving whose answer was lost is heard at the second try', async () => {
+    const coordinator = await aCoordinator();
+    const { handler, running } = untilAborted();
+    const agent = anAgent(coordinator, { handlers: { wait: handler } });
+    await agent.start();
+    coordinator.hand('wait');
+    await running;
+    coordinator.on('leave', () => (coordinator.of('leave').length < 2 ? 'cut' : { status: 409, code: 'stale-lease' }));
+    await agent.stop();
+    expect(coordinator.of('leave')).toHaveLength(2);
+    expect(agent.heard('warning')).toEqual([]);
+  });
+
+  test('who gives nothing back leaves once, heard or not', async () => {
+    const coordinator = await aCoordinator();
+    const agent = anAgent(coordinator);
+    await agent.start();
+    coordinator.on('leave', () => 'cut');
+    await agent.stop();
+    expect(coordinator.of('leave')).toHaveLength(1);
+    expect(agent.heard('warning')).toMatchObject([{ message: expect.stringContaining('leaving was not heard') }]);
+  });
+
   test('where leaving is not heard, what was given back is told by the next life', async () => {
     const coordinator = await aCoordinator();
     const key_dir = aFolder();

@@ -5,7 +5,7 @@ import { Connection } from './connection.ts';
 import { type EndReason, EventBus, type EventName, type Listener } from './events.ts';
 import { type AgentOptions, type Settings, settingsOf } from './options.ts';
 import { Pace } from './protocol/pace.ts';
-import { type AgentVerdict, messageOf } from './protocol/verdict.ts';
+import { type AgentVerdict, messageOf, verdictOf } from './protocol/verdict.ts';
 import { Exchange } from './work/exchange.ts';
 import { asHeld, LiveRuns } from './work/live-runs.ts';
 import { Outbox } from './work/outbox.ts';
@@ -153,23 +153,37 @@ class AgentLife {
       await Promise.race([this.#results.told(), this.done, enough, aborted(this.#hurry.signal)]);
     }
     await this.#results.keep('work');
-    if (await this.#sayGoodbye()) this.#results.forgetReturned();
+    if (await this.#sayGoodbye(LAST_DELIVERY_MS[reason])) this.#results.forgetReturned();
     else await this.#results.keep('all');
     await this.#end(reason);
   }
 
-  /** Whether the coordinator has heard that this life is over. */
-  async #sayGoodbye(): Promise<boolean> {
+  /** Whether the coordinator has heard that this life is over. Where something is given back by that, it is told for as long as results are. */
+  async #sayGoodbye(atMostMs: number): Promise<boolean> {
     if (!this.#connection.connected || this.#ended) return false;
     this.#leaving = true;
-    const boot_id = this.#connection.bootId;
-    try {
-      await this.#connection.coordinator.leave({ boot_id }, AbortSignal.timeout(LEAVE_TIMEOUT_MS));
-      return true;
-    } catch (error) {
-      this.#events.emit('warning', { message: `leaving was not heard: ${messageOf(error)}` });
-      return false;
+    const until = performance.now() + atMostMs;
+    for (let tries = 1; ; tries += 1) {
+      const failure = await this.#tryLeave();
+      // What is over at the second try became so by the first, whose answer was lost.
+      if (failure === undefined || (tries > 1 && verdictOf(failure) === 'superseded')) return true;
+      const pauseMs = this.#pace.failed();
+      const isWorthIt = this.#results.anyReturned && !this.#hurry.signal.aborted && verdictOf(failure) === 'retry';
+      if (!isWorthIt || performance.now() + pauseMs > until) {
+        this.#events.emit('warning', { message: `leaving was not heard: ${messageOf(failure)}` });
+        return false;
+      }
+      await Promise.race([sleep(pauseMs), aborted(this.#hurry.signal)]);
     }
+  }
+
+  /** Why leaving was not heard, if it was not. */
+  #tryLeave(): Promise<unknown> {
+    const boot_id = this.#connection.bootId;
+    return this.#connection.coordinator.leave({ boot_id }, AbortSignal.timeout(LEAVE_TIMEOUT_MS)).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
   }
 
   async #end(reason: EndReason): Promise<void> {

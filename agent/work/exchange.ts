@@ -72,16 +72,15 @@ export class Exchange {
 
   /** What waits for a pause to end goes now, or as soon as the coordinator itself wishes. */
   goOn(): void {
-    const { pace } = this.#deps;
-    pace.startOver();
-    if (this.#pause) this.#pauseFor(pace.heldOffMs);
+    if (this.#pause && !this.#ended) this.#pauseFor(this.#deps.pace.heldOffMs);
   }
 
   /** Asks for no more work. What the aborted poll may have been handed is asked for once more, to be returned. */
   drain(): void {
     this.#asking = false;
-    this.#healing = this.#parked !== undefined;
+    this.#healing ||= this.#parked !== undefined;
     this.#parked?.abort();
+    this.#deps.pace.startOver();
     this.goOn();
     this.wake();
   }

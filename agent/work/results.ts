@@ -25,10 +25,12 @@ export class Results {
   readonly #outbox: Outbox;
   readonly #emit: EventSink;
   readonly #unconfirmed = new Map<string, Weighed>();
-  readonly #kept = new Set<string>();
+  /** What is on disk, or on its way there. */
+  readonly #kept = new Map<string, Promise<void>>();
   readonly #confirmed = new Set<string>();
   #waiting: Weighed[] = [];
   #batchMax = BATCH_MAX;
+  #holdsReturned = false;
   #whenTold: (() => void)[] = [];
 
   constructor(outbox: Outbox, emit: EventSink) {
@@ -39,7 +41,7 @@ export class Results {
   /** Takes up what an earlier life could not deliver. */
   async restore(): Promise<void> {
     for (const kept of await this.#outbox.load()) {
-      this.#kept.add(kept.result.run_id);
+      this.#kept.set(kept.result.run_id, Promise.resolve());
       this.add(kept);
     }
   }
@@ -109,23 +111,30 @@ export class Results {
       const confirmation = byId.get(sent.result.run_id);
       if (confirmation) this.#confirm(sent, confirmation);
     }
-    this.#waiting.unshift(...silent);
+    this.#sendAgain(silent);
     this.#batchMax = BATCH_MAX;
     return silent.length > 0;
   }
 
   /** A batch that did not get through: sent again later, kept on disk until then. */
   putBack(batch: Weighed[]): void {
-    const unsent = batch.filter(({ result }) => this.#unconfirmed.has(result.run_id));
+    for (const unsent of this.#sendAgain(batch)) void this.#keep(unsent);
+  }
+
+  /** What of a batch is to be sent again, and will be. */
+  #sendAgain(batch: Weighed[]): Weighed[] {
+    const unsent = batch.filter(
+      (one) => this.#unconfirmed.has(one.result.run_id) && !(this.#holdsReturned && isReturned(one)),
+    );
     this.#waiting.unshift(...unsent);
-    for (const one of unsent) void this.#keep(one);
+    return unsent;
   }
 
   /** A batch the coordinator will never take. One result spoils a batch: they go one by one, and the culprit as a failure. */
   refused(batch: Weighed[], message: string): void {
     if (batch.length !== 1) {
       this.#batchMax = 1;
-      this.#waiting.unshift(...batch);
+      this.#sendAgain(batch);
       return;
     }
     const [{ result }] = batch as [Weighed];
@@ -147,7 +156,13 @@ export class Results {
 
   /** What is given back is not told by itself any more: who leaves has it queued again by that. */
   holdReturned(): void {
+    this.#holdsReturned = true;
     this.#waiting = this.#waiting.filter((one) => !isReturned(one));
+  }
+
+  /** Whether anything was given back that the coordinator may not know of. */
+  get anyReturned(): boolean {
+    return [...this.#unconfirmed.values()].some(isReturned);
   }
 
   /** Resolves when nothing is unconfirmed but what was given back. */
@@ -190,10 +205,15 @@ export class Results {
     if (this.#confirmed.size > REMEMBERED_MAX) this.#confirmed.delete(this.#confirmed.values().next().value as string);
   }
 
-  async #keep(unsent: Weighed): Promise<void> {
+  #keep(unsent: Weighed): Promise<void> {
     const { run_id } = unsent.result;
-    if (this.#kept.has(run_id)) return;
-    this.#kept.add(run_id);
+    const writing = this.#kept.get(run_id) ?? this.#write(unsent);
+    this.#kept.set(run_id, writing);
+    return writing;
+  }
+
+  async #write(unsent: Weighed): Promise<void> {
+    const { run_id } = unsent.result;
     try {
       await this.#outbox.keep(unsent);
       // Confirmed while the file was being written: then it must go again.
