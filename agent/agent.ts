@@ -5,8 +5,9 @@ import { Connection } from './connection.ts';
 import { type EndReason, EventBus, type EventName, type Listener } from './events.ts';
 import { type AgentOptions, type Settings, settingsOf } from './options.ts';
 import { Pace } from './protocol/pace.ts';
-import { type AgentVerdict, messageOf, verdictOf } from './protocol/verdict.ts';
+import { type AgentVerdict, messageOf } from './protocol/verdict.ts';
 import { Exchange } from './work/exchange.ts';
+import { aborted, sayGoodbye } from './work/goodbye.ts';
 import { asHeld, LiveRuns } from './work/live-runs.ts';
 import { Outbox } from './work/outbox.ts';
 import { Results } from './work/results.ts';
@@ -14,7 +15,6 @@ import { GRACE_MS, runTask } from './work/task-run.ts';
 
 /** How long an agent that goes tries to deliver its last results, which are on disk otherwise. */
 const LAST_DELIVERY_MS = { drained: 15_000, stopped: 3_000 };
-const LEAVE_TIMEOUT_MS = 3_000;
 /** How long an agent that ends waits for handlers it has aborted. */
 const SETTLE_MS = 3_000;
 
@@ -158,32 +158,14 @@ class AgentLife {
     await this.#end(reason);
   }
 
-  /** Whether the coordinator has heard that this life is over. Where something is given back by that, it is told for as long as results are. */
+  /** Whether the coordinator has heard that this life is over. */
   async #sayGoodbye(atMostMs: number): Promise<boolean> {
     if (!this.#connection.connected || this.#ended) return false;
     this.#leaving = true;
-    const until = performance.now() + atMostMs;
-    for (let tries = 1; ; tries += 1) {
-      const failure = await this.#tryLeave();
-      // What is over at the second try became so by the first, whose answer was lost.
-      if (failure === undefined || (tries > 1 && verdictOf(failure) === 'superseded')) return true;
-      const pauseMs = this.#pace.failed();
-      const isWorthIt = this.#results.anyReturned && !this.#hurry.signal.aborted && verdictOf(failure) === 'retry';
-      if (!isWorthIt || performance.now() + pauseMs > until) {
-        this.#events.emit('warning', { message: `leaving was not heard: ${messageOf(failure)}` });
-        return false;
-      }
-      await Promise.race([sleep(pauseMs), aborted(this.#hurry.signal)]);
-    }
-  }
-
-  /** Why leaving was not heard, if it was not. */
-  #tryLeave(): Promise<unknown> {
-    const boot_id = this.#connection.bootId;
-    return this.#connection.coordinator.leave({ boot_id }, AbortSignal.timeout(LEAVE_TIMEOUT_MS)).then(
-      () => undefined,
-      (error: unknown) => error,
-    );
+    const { coordinator, bootId } = this.#connection;
+    const matters = () => this.#results.anyReturned;
+    const how = { atMostMs, matters, pace: this.#pace, hurry: this.#hurry.signal, emit: this.#events.emit };
+    return sayGoodbye(coordinator, bootId, how);
   }
 
   async #end(reason: EndReason): Promise<void> {
@@ -316,9 +298,3 @@ class AgentLife {
     void this.#end(reason);
   }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
